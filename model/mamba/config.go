@@ -52,6 +52,10 @@ type Config struct {
 	NormEps          float64 // layer_norm_epsilon
 	MixerNormEps     float64 // mixer_rms_eps (Falcon only)
 	TieWordEmbedding bool    // tie_word_embeddings: the head is the embedding
+
+	// ScanForm is how Mamba-1 computes a sequence; zero lets the back end choose. It
+	// is no part of config.json.
+	ScanForm Scan
 }
 
 // DInner returns di, the width of the mixer.

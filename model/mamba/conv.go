@@ -1,0 +1,33 @@
+package mamba
+
+import (
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// conv is the causal depthwise convolution followed by SiLU.
+//
+// x: [B, T, C]; state: [B, K-1, C], the inputs before x; weights conv1d.weight
+// [C, 1, K] and conv1d.bias [C]. Returns y [B, T, C] and the state after the
+// last valid token.
+func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
+	K, C, T := c.DConv, c.ConvDim(), x.Shape().Dimensions[1]
+	x = span.zero(x)
+	extended := Concatenate([]*Node{state, x}, 1)              // [B, K-1+T, C]
+	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1) // [K, C]
+	for k := range K {
+		term := Mul(Slice(extended, AxisRange(), AxisRange(k, k+T), AxisRange()), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
+		if y == nil {
+			y = term
+		} else {
+			y = Add(y, term)
+		}
+	}
+	if c.UseConvBias {
+		y = Add(y, alignRight(w("conv1d.bias"), 3))
+	}
+	next = Slice(extended, AxisRange(), AxisRange(T), AxisRange()) // [B, K-1, C]
+	if span.Length != nil {
+		next = sliceAt(extended, 1, span.Length, K-1)
+	}
+	return span.zero(silu(y)), next
+}

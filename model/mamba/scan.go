@@ -1,0 +1,107 @@
+package mamba
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// Scan names a way to compute Mamba-1's recurrence; all give the same values.
+type Scan int
+
+// The forms of the scan.
+const (
+	ScanDefault     Scan = iota // chosen by back end
+	ScanSequential              // a loop over time: least work, no gradient
+	ScanAssociative             // parallel within chunks: log2(chunk) times the work, differentiable
+)
+
+// associativeChunk is the length of the parallel pieces of ScanAssociative.
+const associativeChunk = 64
+
+// selectiveScan computes h_t = exp(delta_t A)·h_{t-1} + B_t·(delta x)_t and
+// y_t = C_t·h_t for every t (Gu & Dao 2023, eq. 2; a custom kernel would replace
+// this function).
+//
+// h: [B, N, di]; delta, dx: [B, T, di]; A: [N, di]; Bt, Ct: [B, T, N].
+// Returns y [B, T, di] and the last h.
+func (c Config) selectiveScan(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+	T := delta.Shape().Dimensions[1]
+	if T == 1 {
+		return scanStep(h, delta, dx, A, Bt, Ct)
+	}
+	form := c.ScanForm
+	if form == ScanDefault {
+		form = defaultScan(h.Graph().Backend())
+	}
+	if form == ScanSequential {
+		return scanSequential(h, delta, dx, A, Bt, Ct)
+	}
+	var ys []*Node
+	for t := 0; t < T; t += associativeChunk {
+		cut := func(x *Node) *Node { return Slice(x, AxisRange(), AxisRange(t, min(t+associativeChunk, T))) }
+		var yc *Node
+		yc, h = scanAssociative(h, cut(delta), cut(dx), A, cut(Bt), cut(Ct))
+		ys = append(ys, yc)
+	}
+	return Concatenate(ys, 1), h
+}
+
+// scanStep is selectiveScan for T = 1.
+func scanStep(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+	B, di, N := h.Shape().Dimensions[0], h.Shape().Dimensions[2], h.Shape().Dimensions[1]
+	h = Add(Mul(Exp(Mul(delta, Reshape(A, 1, N, di))), h), Mul(Reshape(Bt, B, N, 1), dx)) // [B, N, di]
+	return ReduceAndKeep(Mul(Reshape(Ct, B, N, 1), h), ReduceSum, 1), h                   // [B, 1, di]
+}
+
+// scanSequential is selectiveScan as a loop with one step an iteration.
+func scanSequential(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+	g := h.Graph()
+	B, N, di := h.Shape().Dimensions[0], h.Shape().Dimensions[1], h.Shape().Dimensions[2]
+	T := delta.Shape().Dimensions[1]
+	timeMajor := func(x *Node) *Node { return TransposeAllDims(x, 1, 0, 2) } // [T, B, n]
+	state := []*Node{
+		Const(g, int32(0)), h, Zeros(g, shapes.Make(dtypes.Float32, T, B, di)),
+		timeMajor(delta), timeMajor(dx), A, timeMajor(Bt), timeMajor(Ct),
+	}
+	names := []string{"t", "h", "y", "delta", "dx", "A", "B", "C"}
+	parameters := func(g *Graph) []*Node {
+		nodes := make([]*Node, len(state))
+		for i, n := range state {
+			nodes[i] = Parameter(g, names[i], n.Shape())
+		}
+		return nodes
+	}
+	cond := NewClosure(g, func(g *Graph) []*Node {
+		return []*Node{LessThan(parameters(g)[0], Const(g, int32(T)))}
+	})
+	body := NewClosure(g, func(g *Graph) []*Node {
+		p := parameters(g)
+		t, h, y, delta, dx, A, Bt, Ct := p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
+		row := func(x *Node, n int) *Node { return Reshape(sliceAt(x, 0, t, 1), B, 1, n) }
+		yt, h := scanStep(h, row(delta, di), row(dx, di), A, row(Bt, N), row(Ct, N))
+		y = setRow(y, Reshape(yt, 1, B, di), t)
+		return []*Node{Add(t, Const(g, int32(1))), h, y, delta, dx, A, Bt, Ct}
+	})
+	out := While(cond, body, state...)
+	return TransposeAllDims(out[2], 1, 0, 2), out[1]
+}
+
+// scanAssociative is selectiveScan as a Hillis-Steele scan over pairs (a, b) of
+// h -> a·h + b: log2(T) rounds of elementwise work over [B, T, N, di].
+func scanAssociative(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+	B, N, di := h.Shape().Dimensions[0], h.Shape().Dimensions[1], h.Shape().Dimensions[2]
+	T := delta.Shape().Dimensions[1]
+	a := Exp(Mul(Reshape(A, 1, 1, N, di), Reshape(delta, B, T, 1, di))) // [B, T, N, di]
+	b := Mul(Reshape(Bt, B, T, N, 1), Reshape(dx, B, T, 1, di))         // [B, T, N, di]
+	from := func(x *Node, t int) *Node { return Slice(x, AxisRange(), AxisRange(t)) }
+	to := func(x *Node, t int) *Node { return Slice(x, AxisRange(), AxisRange(0, t)) }
+	for s := 1; s < T; s *= 2 {
+		late := from(a, s)
+		b = Concatenate([]*Node{to(b, s), Add(from(b, s), Mul(late, to(b, T-s)))}, 1)
+		a = Concatenate([]*Node{to(a, s), Mul(late, to(a, T-s))}, 1)
+	}
+	hs := Add(b, Mul(a, Reshape(h, B, 1, N, di)))      // [B, T, N, di]
+	y = ReduceSum(Mul(Reshape(Ct, B, T, N, 1), hs), 2) // [B, T, di]
+	return y, Reshape(from(hs, T-1), B, N, di)
+}

@@ -1,0 +1,121 @@
+package mamba
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// ssdChunk is the longest chunk of the SSD algorithm that is built: longer ones
+// cost more arithmetic, shorter ones a larger graph.
+const ssdChunk = 64
+
+// scanSSD is Mamba-2's mixer between in_proj and the gate (Dao & Gu 2024, §6):
+// B and C are shared by the heads of a group, A is one scalar per head.
+//
+// w holds the mixer's tensors. proj: [B, T, 2di+2GN+H]. Returns y, z: [B, T, di].
+func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, next State) {
+	di, G, N, H, P := c.DInner(), c.NGroups, c.DState, c.NHeads, c.HeadDim
+	B, T := proj.Shape().Dimensions[0], proj.Shape().Dimensions[1]
+	z = part(proj, 0, di)
+	xBC, conv := c.conv(w, part(proj, di, di+c.ConvDim()), s.Conv, span)
+
+	delta := softplus(Add(part(proj, di+c.ConvDim(), c.InProjDim()), alignRight(w("dt_bias"), 3)))
+	if low, high := c.TimeStepLimit[0], c.TimeStepLimit[1]; low > 0 || !math.IsInf(high, 1) {
+		delta = Clip(delta, Scalar(proj.Graph(), dtypes.Float32, low), Scalar(proj.Graph(), dtypes.Float32, math.Min(high, math.MaxFloat32)))
+	}
+	delta = span.zero(delta) // [B, T, H]
+
+	x := part(xBC, 0, di)                                         // [B, T, di]
+	Bt := Reshape(part(xBC, di, di+G*N), B, T, G, N)              // [B, T, G, N]
+	Ct := Reshape(part(xBC, di+G*N, di+2*G*N), B, T, G, N)        // [B, T, G, N]
+	A := Neg(Exp(w("A_log")))                                     // [H]
+	dx := Mul(Reshape(x, B, T, H, P), Reshape(delta, B, T, H, 1)) // [B, T, H, P]
+	dA := Mul(delta, alignRight(A, 3))                            // [B, T, H]
+	var ssm *Node
+	if T == 1 {
+		y, ssm = ssdStep(s.SSM, dA, dx, Bt, Ct)
+	} else {
+		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk, T))
+	}
+	skip := Mul(Reshape(x, B, T, H, P), Reshape(w("D"), 1, 1, H, 1)) // [B, T, H, P]
+	return Add(y, Reshape(skip, B, T, di)), z, State{conv, ssm}
+}
+
+// ssdStep is ssd for T = 1: h = exp(dA)·h + B ⊗ dx, y = C·h.
+func ssdStep(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
+	d := h.Shape().Dimensions
+	B, G, N, W := d[0], d[1], d[2], d[3]
+	H, P := dx.Shape().Dimensions[2], dx.Shape().Dimensions[3]
+	decay := Reshape(BroadcastToDims(Reshape(Exp(dA), B, H, 1), B, H, P), B, G, 1, W)
+	h = Add(Mul(h, decay), Mul(Reshape(Bt, B, G, N, 1), Reshape(dx, B, G, 1, W))) // [B, G, N, W]
+	y = ReduceSum(Mul(Reshape(Ct, B, G, N, 1), h), 2)                             // [B, G, W]
+	return Reshape(y, B, 1, G*W), h
+}
+
+// ssd computes h_t = exp(dA_t)·h_{t-1} + B_t ⊗ dx_t and y_t = C_t·h_t by the
+// chunked algorithm of Dao & Gu 2024, Listing 1: matrix products inside chunks of
+// Q tokens, and a recurrence from chunk to chunk. It is differentiable.
+//
+// h: [B, G, N, W] with W = (H/G)·P; dA: [B, T, H]; dx: [B, T, H, P]; Bt, Ct:
+// [B, T, G, N]. Returns y [B, T, di] and the last h.
+func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
+	g := h.Graph()
+	B, T, H, P := dx.Shape().Dimensions[0], dx.Shape().Dimensions[1], dx.Shape().Dimensions[2], dx.Shape().Dimensions[3]
+	G, N := Bt.Shape().Dimensions[2], Bt.Shape().Dimensions[3]
+	n := (T + Q - 1) / Q
+	J, W := H/G, H/G*P // heads and channels per group
+
+	dA, dx, Bt, Ct = padTime(dA, n*Q), padTime(dx, n*Q), padTime(Bt, n*Q), padTime(Ct, n*Q)
+	dA = TransposeAllDims(Reshape(dA, B*n, Q, G, J), 0, 2, 3, 1)       // [Bn, G, J, Q]
+	dx = TransposeAllDims(Reshape(dx, B*n, Q, G, J, P), 0, 2, 3, 1, 4) // [Bn, G, J, Q, P]
+	Bt = TransposeAllDims(Reshape(Bt, B*n, Q, G, N), 0, 2, 1, 3)       // [Bn, G, Q, N]
+	Ct = TransposeAllDims(Reshape(Ct, B*n, Q, G, N), 0, 2, 1, 3)       // [Bn, G, Q, N]
+
+	// sum[i] = dA_0 + … + dA_i; decay from j to i is exp(sum[i] - sum[j]), i >= j.
+	lower := LowerTriangular(g, Q)                                                           // [Q, Q], i >= j
+	sum := DotGeneral(dA, []int{3}, nil, ConvertDType(lower, dtypes.Float32), []int{1}, nil) // [Bn, G, J, Q]
+	gap := Sub(ExpandAxes(sum, 4), ExpandAxes(sum, 3))                                       // [Bn, G, J, Q, Q]
+	mask := BroadcastToDims(Reshape(lower, 1, 1, 1, Q, Q), B*n, G, J, Q, Q)
+	decay := Exp(Where(mask, gap, FillScalar(g, gap.Shape(), -1e30))) // [Bn, G, J, Q, Q]
+
+	// Within a chunk: y_i = Σ_{j<=i} (C_i·B_j) decay_ij dx_j.
+	CB := DotGeneral(Ct, []int{3}, []int{0, 1}, Bt, []int{3}, []int{0, 1})          // [Bn, G, Q, Q]
+	M := Mul(decay, ExpandAxes(CB, 2))                                              // [Bn, G, J, Q, Q]
+	inside := DotGeneral(M, []int{4}, []int{0, 1, 2}, dx, []int{3}, []int{0, 1, 2}) // [Bn, G, J, Q, P]
+
+	// What each chunk adds to the state, and how far it lets the state before decay.
+	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))  // [Bn, G, J, 1]
+	late := Mul(dx, ExpandAxes(Exp(Sub(total, sum)), 4))                        // [Bn, G, J, Q, P]
+	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)         // [Bn, G, Q, W]
+	added := DotGeneral(Bt, []int{2}, []int{0, 1}, late, []int{2}, []int{0, 1}) // [Bn, G, N, W]
+	added = Reshape(added, B, n, G, N, W)
+	kept := Reshape(BroadcastToDims(Exp(total), B*n, G, J, P), B, n, G, 1, W) // [B, n, G, 1, W]
+
+	// From chunk to chunk.
+	before := make([]*Node, n)
+	for i := range n {
+		at := func(x *Node, m int) *Node { return Reshape(Slice(x, AxisRange(), AxisRange(i, i+1)), B, G, m, W) }
+		before[i] = Reshape(h, B, 1, G, N, W)
+		h = Add(Mul(h, at(kept, 1)), at(added, N))
+	}
+	entering := Reshape(Concatenate(before, 1), B*n, G, N, W)
+	carried := DotGeneral(Ct, []int{3}, []int{0, 1}, entering, []int{2}, []int{0, 1}) // [Bn, G, Q, W]
+	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)      // [Bn, G, J, Q, P]
+	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                         // [Bn, G, J, Q, P]
+	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                    // [B, nQ, di]
+	return Slice(y, AxisRange(), AxisRange(0, T)), h
+}
+
+// padTime appends zeros to axis 1 of x until it has T entries: with dA = 0 and
+// dx = 0 they leave the state as it is.
+func padTime(x *Node, T int) *Node {
+	dims := append([]int{}, x.Shape().Dimensions...)
+	if dims[1] == T {
+		return x
+	}
+	dims[1] = T - dims[1]
+	return Concatenate([]*Node{x, Zeros(x.Graph(), shapes.Make(x.DType(), dims...))}, 1)
+}
