@@ -1,0 +1,133 @@
+package swarm
+
+import (
+	"fmt"
+
+	"github.com/mamba-encoder-swarm/mes/model/mamba"
+)
+
+// None stands in TensorSpec for "no encoder" and "no layer".
+const None = -1
+
+// TensorSpec is a tensor that a checkpoint must hold: its full name, its shape,
+// and what it belongs to.
+type TensorSpec struct {
+	Name    string
+	Shape   []int
+	Encoder int // encoder that owns it, or None for the core that all share
+	Layer   int // index of its layer in the whole stack, or None
+}
+
+// EncoderOwns reports whether each encoder of a layer has its own copy of the
+// named tensor ("mixer.in_proj.weight"; the name within the layer). Everything
+// else of an encoder layer exists once, so that the states which slots hand on
+// stay in one basis.
+func EncoderOwns(kind mamba.Kind, name string) bool {
+	switch name {
+	case "norm.weight",
+		"mixer.in_proj.weight", "mixer.in_proj.bias",
+		"mixer.out_proj.weight", "mixer.out_proj.bias":
+		return true
+	case "mixer.norm.weight":
+		return kind == mamba.Mamba2
+	}
+	return false
+}
+
+// LayerTensor returns the full name of a layer's tensor: that of the core when
+// encoder is None, else that of the encoder.
+func LayerTensor(encoder, layer int, name string) string {
+	if encoder == None {
+		return fmt.Sprintf("backbone.layers.%d.%s", layer, name)
+	}
+	return fmt.Sprintf("backbone.encoders.%d.layers.%d.%s", encoder, layer, name)
+}
+
+// Tensors lists every tensor that a checkpoint of the model must hold: first the
+// core (embedding, layers, final norm, head, router, aggregator), then encoder by
+// encoder. A plain model is all core, under the names that transformers uses.
+func (c Config) Tensors() []TensorSpec {
+	return append(c.CoreTensors(), c.encoders()...)
+}
+
+// CoreTensors lists the tensors that all encoders share. With FuseWeights there is
+// no aggregator.
+func (c Config) CoreTensors() []TensorSpec {
+	var specs []TensorSpec
+	for _, t := range c.Base.OuterTensors() {
+		specs = append(specs, TensorSpec{t.Name, t.Shape, None, None})
+	}
+	layer := c.Base.LayerTensors()
+	for l := range c.Base.NLayer {
+		for _, t := range layer {
+			if l >= c.NumEncoderLayers || !EncoderOwns(c.Base.Kind, t.Name) {
+				specs = append(specs, TensorSpec{LayerTensor(None, l, t.Name), t.Shape, None, l})
+			}
+		}
+	}
+	if c.Plain() {
+		return specs
+	}
+	r, d := c.Router, c.Base.DModel
+	specs = append(specs,
+		TensorSpec{"backbone.router.embeddings.weight", []int{c.Base.VocabSize, r.Dim}, None, None},
+		TensorSpec{"backbone.router.proj.weight", []int{r.NumEncoders, r.Dim * len(r.HalfLives)}, None, None},
+		TensorSpec{"backbone.router.bias", []int{r.NumEncoders}, None, None},
+	)
+	if c.Fusion == FuseWeights {
+		return specs
+	}
+	return append(specs,
+		TensorSpec{"backbone.aggregator.q.weight", []int{c.AggregatorDim, d}, None, None},
+		TensorSpec{"backbone.aggregator.k.weight", []int{c.AggregatorDim, d}, None, None},
+		TensorSpec{"backbone.aggregator.beta", []int{r.NumEncoders}, None, None},
+		TensorSpec{"backbone.aggregator.quality.weight", []int{1, d}, None, None},
+	)
+}
+
+// EncoderTensors lists the tensors that encoder e owns.
+func (c Config) EncoderTensors(e int) []TensorSpec {
+	var specs []TensorSpec
+	layer := c.Base.LayerTensors()
+	for l := range c.NumEncoderLayers {
+		for _, t := range layer {
+			if EncoderOwns(c.Base.Kind, t.Name) {
+				specs = append(specs, TensorSpec{LayerTensor(e, l, t.Name), t.Shape, e, l})
+			}
+		}
+	}
+	return specs
+}
+
+func (c Config) encoders() []TensorSpec {
+	if c.Plain() {
+		return nil
+	}
+	var specs []TensorSpec
+	for e := range c.Router.NumEncoders {
+		specs = append(specs, c.EncoderTensors(e)...)
+	}
+	return specs
+}
+
+// Elements returns the number of values that the tensor holds.
+func (t TensorSpec) Elements() int {
+	return mamba.TensorSpec{Shape: t.Shape}.Elements()
+}
+
+// Parameters returns how many values the model holds in all, and how many of them
+// a token meets: the core and k of the E encoders.
+func (c Config) Parameters() (total, active int) {
+	for _, t := range c.CoreTensors() {
+		active += t.Elements()
+	}
+	if c.Plain() {
+		return active, active
+	}
+	encoder := 0
+	for _, t := range c.EncoderTensors(0) {
+		encoder += t.Elements()
+	}
+	total = active + c.Router.NumEncoders*encoder
+	return total, active + c.Router.EncodersPerToken*encoder
+}
