@@ -1,0 +1,442 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// bpe is a byte-level BPE tokenizer in Go: what HuggingFace's library does with a tokenizer.json
+// whose model is BPE over GPT-2's byte alphabet. It serves programs built without cgo, texts
+// that hold NUL (which cannot cross to the Rust library as C strings), and streams.
+type bpe struct {
+	*vocabulary
+	cfg *Config
+
+	byteID       [256]int32          // id of every single byte
+	merges       map[[2]int32]merged // what two neighbours become
+	ignoreMerges bool                // a piece that is a token is taken whole
+
+	raw, normalized matcher // added tokens, found before and after the normal form is taken
+	form            *norm.Form
+	prefixSpace     bool // a text that does not begin with a space gets one
+	splits          bool // text is split by GPT-2's expression
+
+	before, after []int32 // special tokens around a text
+	trim          bool    // offsets leave out the spaces around a token
+	trimPrefix    bool    // but keep the one that prefixSpace adds
+}
+
+// merged is the outcome of a merge, and its rank: lower ranks go first.
+type merged struct{ rank, id int32 }
+
+// newBPE reads f as a byte-level BPE. It returns an error that names the first part of f that it
+// does not know, and then only HuggingFace's library can read f.
+func newBPE(f *hfFile, v *vocabulary, cfg *Config) (*bpe, error) {
+	m := f.Model
+	set := func(s *string) bool { return s != nil && *s != "" }
+	switch {
+	case m.Type != "BPE" && (m.Type != "" || m.Merges == nil):
+		return nil, fmt.Errorf("its model is %q, not BPE", m.Type)
+	case m.Dropout != nil && *m.Dropout != 0:
+		return nil, errors.New("its model has dropout")
+	case set(m.ContinuingSubwordPrefix) || set(m.EndOfWordSuffix):
+		return nil, errors.New("its model marks parts of words")
+	case f.PreTokenizer == nil || f.PreTokenizer.Type != "ByteLevel":
+		return nil, errors.New("its pre_tokenizer is not ByteLevel")
+	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
+		return nil, errors.New("its decoder is not ByteLevel")
+	}
+	b := &bpe{
+		vocabulary: v, cfg: cfg, ignoreMerges: m.IgnoreMerges,
+		prefixSpace: f.PreTokenizer.AddPrefixSpace,
+		splits:      f.PreTokenizer.UseRegex == nil || *f.PreTokenizer.UseRegex,
+	}
+	for i := range b.byteID {
+		id, ok := v.id[string(byteChar[i])]
+		if !ok {
+			return nil, fmt.Errorf("its vocabulary lacks byte 0x%02X", i)
+		}
+		b.byteID[i] = id
+	}
+	return b, errors.Join(b.setMerges(m.Merges), b.setNormalizer(f), b.setPostProcessor(f.PostProcessor))
+}
+
+// setMerges turns pairs of texts into pairs of ids.
+func (b *bpe) setMerges(pairs []mergePair) error {
+	b.merges = make(map[[2]int32]merged, len(pairs))
+	for rank, p := range pairs {
+		left, ok1 := b.id[p[0]]
+		right, ok2 := b.id[p[1]]
+		id, ok3 := b.id[p[0]+p[1]]
+		if !ok1 || !ok2 || !ok3 {
+			return fmt.Errorf("its merge %d, %q with %q, uses a token that is not in the vocabulary", rank, p[0], p[1])
+		}
+		b.merges[[2]int32{left, right}] = merged{int32(rank), id}
+	}
+	return nil
+}
+
+// setNormalizer takes over the Unicode form, and sorts the added tokens by when they are found.
+func (b *bpe) setNormalizer(f *hfFile) error {
+	if f.Normalizer != nil {
+		forms := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}
+		form, ok := forms[f.Normalizer.Type]
+		if !ok {
+			return fmt.Errorf("its normalizer is %q", f.Normalizer.Type)
+		}
+		b.form = &form
+	}
+	for _, a := range f.AddedTokens {
+		switch {
+		case a.Content == "":
+		case !a.Normalized:
+			b.raw.add(a, a.Content)
+		case b.form != nil:
+			b.normalized.add(a, b.form.String(a.Content))
+		default:
+			b.normalized.add(a, a.Content)
+		}
+	}
+	return nil
+}
+
+// setPostProcessor takes over the special tokens that go around a text.
+func (b *bpe) setPostProcessor(p *hfPart) error {
+	switch {
+	case p == nil:
+		return nil
+	case p.Type == "ByteLevel":
+		b.trim, b.trimPrefix = p.TrimOffsets, p.AddPrefixSpace
+		return nil
+	case p.Type != "TemplateProcessing":
+		return fmt.Errorf("its post_processor is %q", p.Type)
+	}
+	side := &b.before
+	for _, e := range p.Single {
+		if e.SpecialToken == nil {
+			side = &b.after
+			continue
+		}
+		*side = append(*side, p.SpecialTokens[e.SpecialToken.ID].IDs...)
+	}
+	return nil
+}
+
+func (b *bpe) Config() *Config { return b.cfg }
+
+func (b *bpe) Close() error { return nil }
+
+func (b *bpe) byteLevel() bool { return true }
+
+func (b *bpe) Encode(text string) ([]int32, error) {
+	ids, _, err := b.encode(text, true, false)
+	return ids, err
+}
+
+func (b *bpe) EncodePlain(text string) ([]int32, error) {
+	ids, _, err := b.encode(text, false, false)
+	return ids, err
+}
+
+func (b *bpe) EncodeOffsets(text string) ([]int32, [][2]int, error) {
+	return b.encode(text, true, true)
+}
+
+func (b *bpe) Decode(ids []int32, skipSpecial bool) (string, error) {
+	if err := checkIDs(ids); err != nil {
+		return "", err
+	}
+	var raw []byte
+	for _, id := range ids {
+		if text, ok := b.TokenText(id); ok && !(skipSpecial && b.IsSpecial(id)) {
+			raw = appendTokenBytes(raw, text)
+		}
+	}
+	text, _ := appendLossy(nil, raw, true)
+	return string(text), nil
+}
+
+// encoder is the state of one call.
+type encoder struct {
+	*bpe
+	ids     []int32
+	offsets [][2]int // kept when track is set
+	track   bool
+	seen    map[string][2]int // pieces that were encoded before, as ranges of ids
+	symbols []symbol
+	queue   mergeQueue
+}
+
+// encode is Encode and its variants.
+func (b *bpe) encode(text string, special, track bool) ([]int32, [][2]int, error) {
+	if err := checkUTF8(text); err != nil {
+		return nil, nil, err
+	}
+	e := &encoder{bpe: b, track: track, seen: map[string][2]int{}}
+	if special {
+		e.special(b.before)
+	}
+	b.raw.each(text, func(lo, hi int, id int32) {
+		if id >= 0 {
+			e.added(id, text[lo:hi], lo, hi)
+			return
+		}
+		s, back := text[lo:hi], Alignment{}
+		if b.form != nil {
+			s = back.add(normalize(s, *b.form))
+		}
+		e.segment(s, lo, back)
+	})
+	if special {
+		e.special(b.after)
+	}
+	return e.ids, e.offsets, nil
+}
+
+// special appends tokens that are not in the text.
+func (e *encoder) special(ids []int32) {
+	e.ids = append(e.ids, ids...)
+	if e.track {
+		e.offsets = append(e.offsets, make([][2]int, len(ids))...)
+	}
+}
+
+// added appends an added token that matched the bytes [lo, hi) of the text.
+func (e *encoder) added(id int32, text string, lo, hi int) {
+	e.ids = append(e.ids, id)
+	if e.track {
+		e.offsets = append(e.offsets, e.trimmed(text, lo, hi, len(e.offsets) == 0))
+	}
+}
+
+// segment encodes a stretch of normalized text that began at byte base of the original.
+func (e *encoder) segment(s string, base int, back Alignment) {
+	e.normalized.each(s, func(lo, hi int, id int32) {
+		if id >= 0 {
+			from, to := back.Span(lo, hi)
+			e.added(id, s[lo:hi], base+from, base+to)
+			return
+		}
+		part, shift := s[lo:hi], lo
+		if e.prefixSpace && part[0] != ' ' {
+			part, shift = " "+part, lo-1
+		}
+		for at := 0; at < len(part); {
+			n := len(part) - at
+			if e.splits {
+				n = nextPiece(part[at:])
+			}
+			first := len(e.ids)
+			e.piece(part[at : at+n])
+			if e.track {
+				e.locate(e.ids[first:], part, at, func(from, to int) (int, int) {
+					from, to = back.Span(max(from+shift, lo), max(to+shift, lo))
+					return base + from, base + to
+				})
+			}
+			at += n
+		}
+	})
+}
+
+// locate appends the offsets of ids, the tokens of the piece of part that begins at byte at.
+// Tokens that hold part of a character cover all of it.
+func (e *encoder) locate(ids []int32, part string, at int, original func(lo, hi int) (int, int)) {
+	for _, id := range ids {
+		lo := at
+		at += utf8.RuneCountInString(e.text[id]) // a byte is one character in the byte alphabet
+		hi := at
+		for lo > 0 && !utf8.RuneStart(part[lo]) {
+			lo--
+		}
+		for hi < len(part) && !utf8.RuneStart(part[hi]) {
+			hi++
+		}
+		lo, hi = original(lo, hi)
+		e.offsets = append(e.offsets, e.trimmed(e.text[id], lo, hi, len(e.offsets) == 0))
+	}
+}
+
+// maxCachedPiece bounds the pieces that an encoder remembers, in bytes.
+const maxCachedPiece = 64
+
+// piece appends the tokens of one piece.
+func (e *encoder) piece(s string) {
+	if r, ok := e.seen[s]; ok {
+		e.ids = append(e.ids, e.ids[r[0]:r[1]]...)
+		return
+	}
+	first := len(e.ids)
+	e.merge(s)
+	if len(s) <= maxCachedPiece {
+		e.seen[s] = [2]int{first, len(e.ids)}
+	}
+}
+
+// symbol is a node of the doubly linked list of the parts of a piece.
+type symbol struct{ id, prev, next int32 }
+
+// gone is the id of a symbol that was merged into the one before it.
+const gone = -1
+
+// merge appends the tokens of s: beginning with its bytes, the pair of neighbours whose merge
+// has the lowest rank, the leftmost of equals, is joined until no neighbours can be.
+func (e *encoder) merge(s string) {
+	if e.ignoreMerges {
+		if id, ok := e.id[byteSpelling(s)]; ok {
+			e.ids = append(e.ids, id)
+			return
+		}
+	}
+	e.symbols, e.queue = e.symbols[:0], e.queue[:0]
+	for i := range len(s) {
+		e.symbols = append(e.symbols, symbol{e.byteID[s[i]], int32(i) - 1, int32(i) + 1})
+	}
+	e.symbols[len(s)-1].next = gone
+	for i := range e.symbols {
+		e.offer(int32(i))
+	}
+	for len(e.queue) > 0 {
+		c := e.queue.pop()
+		left := &e.symbols[c.at]
+		if left.id == gone || left.next == gone {
+			continue
+		}
+		right := &e.symbols[left.next]
+		if m, ok := e.merges[[2]int32{left.id, right.id}]; !ok || m.id != c.id {
+			continue // one of the two was merged with another neighbour meanwhile
+		}
+		left.id, left.next, right.id = c.id, right.next, gone
+		if left.next != gone {
+			e.symbols[left.next].prev = c.at
+		}
+		if left.prev != gone {
+			e.offer(left.prev)
+		}
+		e.offer(c.at)
+	}
+	for i := int32(0); i != gone; i = e.symbols[i].next {
+		e.ids = append(e.ids, e.symbols[i].id)
+	}
+}
+
+// offer queues the merge of symbol i with its successor, if there is one.
+func (e *encoder) offer(i int32) {
+	s := e.symbols[i]
+	if s.next == gone {
+		return
+	}
+	if m, ok := e.merges[[2]int32{s.id, e.symbols[s.next].id}]; ok {
+		e.queue.push(candidate{rank: m.rank, at: i, id: m.id})
+	}
+}
+
+// trimmed leaves out the white space around a token where the post-processor says so.
+func (e *encoder) trimmed(text string, lo, hi int, first bool) [2]int {
+	if !e.trim {
+		return [2]int{lo, hi}
+	}
+	lead, trail := spacesAround(text)
+	if lead > 0 {
+		if (first || lo == 0) && e.trimPrefix && lead == 1 {
+			lead = 0
+		}
+		lo = min(lo+lead, hi)
+	}
+	if trail > 0 && hi >= trail {
+		hi = max(hi-trail, lo)
+	}
+	return [2]int{lo, hi}
+}
+
+// candidate is a merge that may be made at symbol at, giving id.
+type candidate struct{ rank, at, id int32 }
+
+// mergeQueue is a binary heap with the lowest rank, then the leftmost, on top.
+type mergeQueue []candidate
+
+func (c candidate) before(d candidate) bool {
+	return c.rank < d.rank || c.rank == d.rank && c.at < d.at
+}
+
+func (q *mergeQueue) push(c candidate) {
+	h := append(*q, c)
+	i := len(h) - 1
+	for i > 0 && c.before(h[(i-1)/2]) {
+		h[i] = h[(i-1)/2]
+		i = (i - 1) / 2
+	}
+	h[i] = c
+	*q = h
+}
+
+func (q *mergeQueue) pop() candidate {
+	h := *q
+	top, last := h[0], h[len(h)-1]
+	h = h[:len(h)-1]
+	for i := 0; len(h) > 0; {
+		child := 2*i + 1
+		if child+1 < len(h) && h[child+1].before(h[child]) {
+			child++
+		}
+		if child >= len(h) || !h[child].before(last) {
+			h[i] = last
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	*q = h
+	return top
+}
+
+// byteChar is GPT-2's alphabet: a visible character for every byte. Bytes that print stand for
+// themselves, the others follow from U+0100 on.
+var byteChar = func() (chars [256]rune) {
+	next := rune(256)
+	for i := range chars {
+		switch r := rune(i); {
+		case r >= '!' && r <= '~', r >= 0xA1 && r <= 0xAC, r >= 0xAE:
+			chars[i] = r
+		default:
+			chars[i] = next
+			next++
+		}
+	}
+	return chars
+}()
+
+// charByte is the inverse of byteChar.
+var charByte = func() map[rune]byte {
+	m := make(map[rune]byte, len(byteChar))
+	for b, r := range byteChar {
+		m[r] = byte(b)
+	}
+	return m
+}()
+
+// byteSpelling spells s in the byte alphabet.
+func byteSpelling(s string) string {
+	chars := make([]rune, len(s))
+	for i := range len(s) {
+		chars[i] = byteChar[s[i]]
+	}
+	return string(chars)
+}
+
+// appendTokenBytes appends the bytes that a token stands for: those of the byte alphabet, or the
+// token's own when one of its characters is outside the alphabet.
+func appendTokenBytes(dst []byte, token string) []byte {
+	start := len(dst)
+	for _, r := range token {
+		b, ok := charByte[r]
+		if !ok {
+			return append(dst[:start], token...)
+		}
+		dst = append(dst, b)
+	}
+	return dst
+}

@@ -1,0 +1,136 @@
+//go:build cgo
+
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+	"unsafe"
+
+	rust "github.com/daulet/tokenizers"
+)
+
+// native encodes and decodes with HuggingFace's Rust library.
+type native struct {
+	*vocabulary
+	cfg    *Config
+	lib    *rust.Tokenizer
+	closed atomic.Bool
+	bpe    *bpe  // the same tokenizer in Go, nil when it is not a byte-level BPE
+	why    error // why bpe is nil
+}
+
+// loadHF opens a tokenizer.json, read from path.
+func loadHF(path string, data []byte, cfg *Config) (Tokenizer, error) {
+	f, v, err := parseHF(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = withoutLimits(data, f); err != nil {
+		return nil, fmt.Errorf("read tokenizer %s: %w", path, err)
+	}
+	lib, err := rust.FromBytes(data)
+	if err != nil {
+		return nil, fmt.Errorf("read tokenizer %s: %w", path, err)
+	}
+	t := &native{vocabulary: v, cfg: cfg, lib: lib}
+	t.bpe, t.why = newBPE(f, v, cfg)
+	return t, nil
+}
+
+func (t *native) Config() *Config { return t.cfg }
+
+func (t *native) Close() error {
+	if t.closed.Swap(true) {
+		return nil
+	}
+	return t.lib.Close()
+}
+
+func (t *native) byteLevel() bool { return t.why == nil }
+
+func (t *native) Encode(text string) ([]int32, error) {
+	ids, _, err := t.encode(text, true, false)
+	return ids, err
+}
+
+func (t *native) EncodePlain(text string) ([]int32, error) {
+	ids, _, err := t.encode(text, false, false)
+	return ids, err
+}
+
+func (t *native) EncodeOffsets(text string) ([]int32, [][2]int, error) {
+	return t.encode(text, true, true)
+}
+
+// encode is Encode and its variants. A text with NUL goes to the Go implementation: the library
+// takes C strings and would stop there.
+func (t *native) encode(text string, special, track bool) ([]int32, [][2]int, error) {
+	if t.closed.Load() {
+		return nil, nil, ErrClosed
+	}
+	if err := checkUTF8(text); err != nil {
+		return nil, nil, err
+	}
+	if i := strings.IndexByte(text, 0); i >= 0 {
+		if t.why != nil {
+			return nil, nil, fmt.Errorf("encode: the text holds NUL at byte %d, which this tokenizer cannot take: %w", i, t.why)
+		}
+		return t.bpe.encode(text, special, track)
+	}
+	var options []rust.EncodeOption
+	if track {
+		options = append(options, rust.WithReturnOffsets())
+	}
+	enc, err := t.lib.EncodeWithOptionsErr(text, special, options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode: %w", err)
+	}
+	offsets := ranges(enc.Offsets)
+	for i, o := range offsets {
+		offsets[i] = [2]int{runeStart(text, o[0]), runeStart(text, o[1])}
+	}
+	return signed(enc.IDs), offsets, nil
+}
+
+// runeStart returns the beginning of the character that byte i of text belongs to. The library
+// lets a space that it puts before a text end one byte into a longer first character.
+func runeStart(text string, i int) int {
+	for i > 0 && i < len(text) && !utf8.RuneStart(text[i]) {
+		i--
+	}
+	return i
+}
+
+func (t *native) Decode(ids []int32, skipSpecial bool) (string, error) {
+	if t.closed.Load() {
+		return "", ErrClosed
+	}
+	if err := checkIDs(ids); err != nil {
+		return "", err
+	}
+	text, err := t.lib.DecodeErr(unsigned(ids), skipSpecial)
+	switch {
+	case err == nil:
+		return text, nil
+	case t.why == nil:
+		return t.bpe.Decode(ids, skipSpecial) // the text holds NUL, and the library returns C strings
+	}
+	return "", fmt.Errorf("decode: %w", err)
+}
+
+// signed and unsigned view ids as the other integer type, without a copy: an id is below 2³¹.
+func signed(ids []uint32) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(ids))), len(ids))
+}
+
+func unsigned(ids []int32) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(ids))), len(ids))
+}
+
+// ranges views the library's offsets as pairs of int, which have the same layout.
+func ranges(offsets []rust.Offset) [][2]int {
+	return unsafe.Slice((*[2]int)(unsafe.Pointer(unsafe.SliceData(offsets))), len(offsets))
+}
