@@ -51,7 +51,7 @@ func (c Config) selectiveScan(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 func scanStep(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	B, di, N := h.Shape().Dimensions[0], h.Shape().Dimensions[2], h.Shape().Dimensions[1]
 	h = Add(Mul(Exp(Mul(delta, Reshape(A, 1, N, di))), h), Mul(Reshape(Bt, B, N, 1), dx)) // [B, N, di]
-	return ReduceAndKeep(Mul(Reshape(Ct, B, N, 1), h), ReduceSum, 1), h                   // [B, 1, di]
+	return DotGeneral(Ct, []int{2}, []int{0}, h, []int{1}, []int{0}), h                   // [B, 1, di]
 }
 
 // scanSequential is selectiveScan as a loop with one step an iteration.

@@ -1,0 +1,73 @@
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+)
+
+// Source reads a checkpoint's tensors by name, for example from safetensors
+// files. Its methods may be called from several goroutines at once.
+type Source interface {
+	// Info returns the type and shape of a tensor. The error wraps ErrNoTensor if
+	// the checkpoint has no such tensor.
+	Info(name string) (dtypes.DType, []int, error)
+	// Read copies the tensor's bytes, little endian and row-major, into dst, whose
+	// length is the tensor's.
+	Read(name string, dst []byte) error
+	// Release says that the named tensors will not be read soon: their file may be
+	// unmapped.
+	Release(names []string)
+}
+
+// ErrNoTensor is wrapped by errors about a tensor that a checkpoint lacks.
+var ErrNoTensor = errors.New("no such tensor")
+
+// Check compares a checkpoint's core and first encoder, or every encoder if all is
+// set, with what the configuration needs. It reports all tensors that are missing
+// or have another shape or type, each with what was expected and found.
+func (c Config) Check(src Source, all bool) error {
+	specs := c.CoreTensors()
+	if !c.Plain() {
+		encoders := 1
+		if all {
+			encoders = c.Router.NumEncoders
+		}
+		for e := range encoders {
+			specs = append(specs, c.EncoderTensors(e)...)
+		}
+	}
+	var faults []error
+	for _, spec := range specs {
+		if err := checkTensor(src, spec); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkTensor compares one tensor's shape and type with what is needed.
+func checkTensor(src Source, spec TensorSpec) error {
+	dtype, shape, err := src.Info(spec.Name)
+	if err != nil {
+		return fmt.Errorf("tensor %s %v: %w", spec.Name, spec.Shape, err)
+	}
+	if !slices.Equal(shape, spec.Shape) {
+		return fmt.Errorf("tensor %s: expected shape %v, found %v; config.json does not fit the weights", spec.Name, spec.Shape, shape)
+	}
+	switch dtype {
+	case dtypes.Float32, dtypes.BFloat16, dtypes.Float16, dtypes.Float64:
+		return nil
+	case dtypes.Int8:
+		if _, _, err := src.Info(scaleName(spec.Name)); err != nil {
+			return fmt.Errorf("tensor %s: int8 weights need %s: %w", spec.Name, scaleName(spec.Name), err)
+		}
+		return nil
+	}
+	return fmt.Errorf("tensor %s: expected a float or int8 type, found %s", spec.Name, dtype)
+}
+
+// scaleName returns the tensor that holds the scales of an int8 matrix.
+func scaleName(name string) string { return name + "_scale" }
