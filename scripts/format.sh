@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Fails if a Go or templ file is not formatted, and names it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bad=$(scripts/files.sh go | xargs gofmt -l)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for file in $(scripts/files.sh templ); do
+	cp "$file" "$work/file.templ"
+	go tool -modfile=tools.mod templ fmt "$work/file.templ" >/dev/null 2>&1
+	cmp -s "$file" "$work/file.templ" || bad="$bad $file"
+done
+if [ -n "$bad" ]; then
+	echo "not formatted, run make fmt:" $bad >&2
+	exit 1
+fi
