@@ -1,0 +1,42 @@
+package engine
+
+import "strings"
+
+// stopText holds text back until it cannot be the beginning of a stop string.
+type stopText struct {
+	stops []string
+	held  string
+}
+
+// push adds text and returns what is final: everything before the first stop
+// string, or all but an end that a stop string may begin with.
+func (s *stopText) push(text string) (final string, stopped bool) {
+	s.held += text
+	cut := -1
+	for _, stop := range s.stops {
+		if i := strings.Index(s.held, stop); i >= 0 && (cut < 0 || i < cut) {
+			cut = i
+		}
+	}
+	if cut >= 0 {
+		final, s.held = s.held[:cut], ""
+		return final, true
+	}
+	keep := 0
+	for _, stop := range s.stops {
+		for n := min(len(stop)-1, len(s.held)); n > keep; n-- {
+			if strings.HasSuffix(s.held, stop[:n]) {
+				keep = n
+			}
+		}
+	}
+	final, s.held = s.held[:len(s.held)-keep], s.held[len(s.held)-keep:]
+	return final, false
+}
+
+// flush returns what was held back.
+func (s *stopText) flush() string {
+	rest := s.held
+	s.held = ""
+	return rest
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"github.com/mamba-encoder-swarm/mes/model/router"
+	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
+)
+
+// trace gathers the router's chunks with the text that they cover. A token's text
+// belongs to the chunk in which its last byte arrived, so that no character is
+// split.
+type trace struct {
+	stream  *tokenizer.Stream
+	domains []string
+	chunks  []Chunk
+	shown   int // chunks before this one were returned by changed and are closed
+}
+
+func newTrace(cfg Config) *trace {
+	return &trace{stream: tokenizer.NewStream(cfg.Tokenizer, true), domains: cfg.Model.Config().Router.Domains}
+}
+
+// prompt adds the chunks of the prompt and returns them. A plain model gives one
+// chunk without encoders.
+func (t *trace) prompt(ids []int32, chunks []router.Chunk) ([]Chunk, error) {
+	if chunks == nil {
+		chunks = []router.Chunk{{End: len(ids)}}
+	}
+	for _, c := range chunks {
+		t.add(c, true)
+		for _, id := range ids[c.Start:c.End] {
+			if err := t.text(id); err != nil {
+				return nil, err
+			}
+		}
+	}
+	t.shown = len(t.chunks) - 1
+	return append([]Chunk(nil), t.chunks...), nil
+}
+
+// token adds one generated token, which the model has read.
+func (t *trace) token(id int32, chunks []router.Chunk) error {
+	last := &t.chunks[len(t.chunks)-1]
+	switch {
+	case chunks == nil, chunks[0].Continues:
+		last.End++
+	default:
+		t.add(chunks[0], false)
+	}
+	return t.text(id)
+}
+
+// changed returns the chunks that are new or grew since the last call.
+func (t *trace) changed() []Chunk {
+	changed := append([]Chunk(nil), t.chunks[t.shown:]...)
+	t.shown = len(t.chunks) - 1
+	return changed
+}
+
+func (t *trace) text(id int32) error {
+	text, err := t.stream.Push(id)
+	t.chunks[len(t.chunks)-1].Text += text
+	return err
+}
+
+func (t *trace) add(c router.Chunk, prompt bool) {
+	shown := Chunk{Start: c.Start, End: c.End, Prompt: prompt, Reason: string(c.Reason), Encoders: []EncoderUse{}}
+	for slot, e := range c.Slots {
+		use := EncoderUse{Slot: slot, Encoder: e, Weight: c.Gates[slot], Changed: c.Changed[slot]}
+		if e < len(t.domains) {
+			use.Domain = t.domains[e]
+		}
+		shown.Encoders = append(shown.Encoders, use)
+	}
+	t.chunks = append(t.chunks, shown)
+}
