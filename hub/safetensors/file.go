@@ -62,14 +62,19 @@ func newFile(path string, osFile *os.File) (*File, error) {
 	}
 	f := &File{path: path, data: data, metadata: h.metadata, tensors: make(map[string]Tensor, len(h.entries))}
 	for _, e := range h.entries {
-		t := Tensor{Name: e.name, DType: e.dtype, Shape: make([]int, len(e.shape)), file: f}
-		for i, dim := range e.shape {
-			t.Shape[i] = int(dim)
-		}
-		t.start, t.size = h.dataStart+int64(e.begin), int64(e.end-e.begin)
-		f.tensors[e.name] = t
+		f.tensors[e.name] = Tensor{Name: e.name, DType: e.dtype, Shape: ints(e.shape), file: f,
+			start: h.dataStart + int64(e.begin), size: int64(e.end - e.begin)}
 	}
 	return f, nil
+}
+
+// ints converts a checked shape, whose dimensions all fit.
+func ints(shape []uint64) []int {
+	dims := make([]int, len(shape))
+	for i, dim := range shape {
+		dims[i] = int(dim)
+	}
+	return dims
 }
 
 // inFile adds the path to a fault.

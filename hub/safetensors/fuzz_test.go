@@ -3,15 +3,15 @@ package safetensors
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzRead opens any bytes. What is accepted must survive a round trip: written and
+// FuzzRead reads any bytes. What is accepted must survive a round trip: written and
 // read again it has the same tensors, and written once more the same bytes.
 func FuzzRead(f *testing.F) {
 	for _, name := range referenceFiles {
@@ -30,59 +30,67 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, v := range verdicts {
-		f.Add(v.File)
+		if len(v.File) < 4096 { // long ones keep the fuzzer busy with making them short
+			f.Add(v.File)
+		}
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		dir := t.TempDir()
-		paths := []string{filepath.Join(dir, "0"), filepath.Join(dir, "1"), filepath.Join(dir, "2")}
-		if err := os.WriteFile(paths[0], content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		file, err := Open(paths[0])
+		h, err := readHeader(bytes.NewReader(content), int64(len(content)))
 		if err != nil {
-			if !strings.Contains(err.Error(), paths[0]) {
-				t.Errorf("error %q does not name the file", err)
+			if _, ok := errors.AsType[*Error](err); !ok {
+				t.Errorf("error %v is not an *Error", err)
 			}
 			return
 		}
-		defer file.Close()
-		if err := copyFile(paths[1], file); err != nil {
-			t.Fatalf("writing what was read: %v", err)
-		}
-		again, err := Open(paths[1])
+		first := rewrite(t, h, content)
+		again, err := readHeader(bytes.NewReader(first), int64(len(first)))
 		if err != nil {
 			t.Fatalf("reading what was written: %v", err)
 		}
-		defer again.Close()
-		sameTensors(t, file, again)
-		if err := copyFile(paths[2], again); err != nil {
-			t.Fatal(err)
+		if diff := cmp.Diff(h.metadata, again.metadata); diff != "" {
+			t.Error(diff)
 		}
-		first, err1 := os.ReadFile(paths[1])
-		second, err2 := os.ReadFile(paths[2])
-		if err1 != nil || err2 != nil || !bytes.Equal(first, second) {
-			t.Errorf("the second copy differs from the first: %v, %v", err1, err2)
+		if diff := cmp.Diff(tensors(h, content), tensors(again, first)); diff != "" {
+			t.Error(diff)
+		}
+		if !bytes.Equal(rewrite(t, again, first), first) {
+			t.Error("the second copy differs from the first")
 		}
 	})
 }
 
-func sameTensors(t *testing.T, a, b *File) {
+// rewrite returns the file that the writer makes of a checked header and its data.
+func rewrite(t *testing.T, h *header, content []byte) []byte {
 	t.Helper()
-	if diff := cmp.Diff(a.Names(), b.Names()); diff != "" {
-		t.Error(diff)
+	specs := make([]Spec, len(h.entries))
+	for i, e := range h.entries {
+		specs[i] = Spec{e.name, e.dtype, ints(e.shape)}
 	}
-	if diff := cmp.Diff(a.Metadata(), b.Metadata()); diff != "" {
-		t.Error(diff)
+	w := &Writer{layout: sorted(specs)}
+	out, err := w.header(h.metadata)
+	if err != nil {
+		t.Fatalf("writing what was read: %v", err)
 	}
-	for _, name := range a.Names() {
-		x, _ := a.Tensor(name)
-		y, _ := b.Tensor(name)
-		p, err1 := x.Bytes()
-		q, err2 := y.Bytes()
-		if err1 != nil || err2 != nil || x.DType != y.DType || !cmp.Equal(x.Shape, y.Shape) || !bytes.Equal(p, q) {
-			t.Errorf("%s: %s %v %v %v, %s %v %v %v", name, x.DType, x.Shape, p, err1, y.DType, y.Shape, q, err2)
-		}
+	data := tensors(h, content)
+	for _, s := range w.layout {
+		out = append(out, data[s.Name].Data...)
 	}
+	return out
+}
+
+type value struct {
+	DType DType
+	Shape []uint64
+	Data  []byte
+}
+
+func tensors(h *header, content []byte) map[string]value {
+	m := map[string]value{}
+	for _, e := range h.entries {
+		data := content[h.dataStart:]
+		m[e.name] = value{e.dtype, e.shape, data[e.begin:e.end]}
+	}
+	return m
 }
 
 // FuzzIndex decodes any index: shard names that are accepted stay in the folder.

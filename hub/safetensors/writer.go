@@ -44,10 +44,7 @@ type Writer struct {
 // [ErrDuplicateKey], [ErrReservedName], [ErrHeaderUTF8], [ErrDType], [ErrOverflow],
 // [ErrMisaligned], [ErrHeaderTooLarge].
 func Create(path string, specs []Spec, metadata map[string]string) (*Writer, error) {
-	w := &Writer{path: path, layout: slices.Clone(specs)}
-	slices.SortStableFunc(w.layout, func(a, b Spec) int {
-		return cmp.Or(cmp.Compare(b.DType.rank(), a.DType.rank()), cmp.Compare(a.Name, b.Name))
-	})
+	w := &Writer{path: path, layout: sorted(specs)}
 	head, err := w.header(metadata)
 	if err != nil {
 		return nil, inFile(path, err)
@@ -60,6 +57,14 @@ func Create(path string, specs []Spec, metadata map[string]string) (*Writer, err
 		return nil, w.fail(fmt.Errorf("write %s: %w", path, err))
 	}
 	return w, nil
+}
+
+// sorted returns the specs in the order of their data: the last dtype of the list
+// first, then by name.
+func sorted(specs []Spec) []Spec {
+	return slices.SortedStableFunc(slices.Values(specs), func(a, b Spec) int {
+		return cmp.Or(cmp.Compare(b.DType.rank(), a.DType.rank()), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // header checks the specs, sets the sizes and returns the bytes before the data.
