@@ -106,3 +106,36 @@ func spacesAround(token string) (lead, trail int) {
 	rest = strings.TrimRightFunc(token, space)
 	return lead, utf8.RuneCountInString(token[len(rest):])
 }
+
+// wholeRunes moves the ends of offsets that are within a character of text to its beginning.
+// HuggingFace's library leaves such ends where it trims a space that it had put before a text.
+func wholeRunes(text string, offsets [][2]int) [][2]int {
+	for i := range offsets {
+		for j, at := range offsets[i] {
+			for at > 0 && at < len(text) && !utf8.RuneStart(text[at]) {
+				at--
+			}
+			offsets[i][j] = at
+		}
+	}
+	return offsets
+}
+
+// sinceUnicode9 holds the characters with a combining class or a composition that Unicode got
+// after version 9.0, whose normal forms HuggingFace's library uses.
+var sinceUnicode9 = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{0x07FD, 0x07FD, 1}, {0x0898, 0x089F, 1}, {0x08CA, 0x08D3, 1}, {0x09FE, 0x09FE, 1},
+		{0x0C3C, 0x0C3C, 1}, {0x0D3B, 0x0D3C, 1}, {0x0EBA, 0x0EBA, 1}, {0x1715, 0x1715, 1},
+		{0x1ABF, 0x1ACE, 1}, {0x1DF6, 0x1DFA, 1}, {0xA82C, 0xA82C, 1},
+	},
+	R32: []unicode.Range32{
+		{0x10D24, 0x10D27, 1}, {0x10EAB, 0x10EAC, 1}, {0x10EFD, 0x10EFF, 1}, {0x10F46, 0x10F50, 1},
+		{0x10F82, 0x10F85, 1}, {0x11070, 0x11070, 1}, {0x1133B, 0x1133B, 1}, {0x1145E, 0x1145E, 1},
+		{0x11839, 0x1183A, 1}, {0x11930, 0x11930, 1}, {0x11938, 0x11938, 1}, {0x1193D, 0x1193E, 1},
+		{0x11943, 0x11943, 1}, {0x119E0, 0x119E0, 1}, {0x11A34, 0x11A34, 1}, {0x11A47, 0x11A47, 1},
+		{0x11A99, 0x11A99, 1}, {0x11D42, 0x11D42, 1}, {0x11D44, 0x11D45, 1}, {0x11D97, 0x11D97, 1},
+		{0x11F41, 0x11F42, 1}, {0x16FF0, 0x16FF1, 1}, {0x1E08F, 0x1E08F, 1}, {0x1E130, 0x1E136, 1},
+		{0x1E2AE, 0x1E2AE, 1}, {0x1E2EC, 0x1E2EF, 1}, {0x1E4EC, 0x1E4EF, 1},
+	},
+}

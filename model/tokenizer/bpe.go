@@ -95,7 +95,8 @@ func (b *bpe) setNormalizer(f *hfFile) error {
 		case !a.Normalized:
 			b.raw.add(a, a.Content)
 		case b.form != nil:
-			b.normalized.add(a, b.form.String(a.Content))
+			text, _ := normalize(a.Content, *b.form, sinceUnicode9)
+			b.normalized.add(a, text)
 		default:
 			b.normalized.add(a, a.Content)
 		}
@@ -186,14 +187,14 @@ func (b *bpe) encode(text string, special, track bool) ([]int32, [][2]int, error
 		}
 		s, back := text[lo:hi], Alignment{}
 		if b.form != nil {
-			s = back.add(normalize(s, *b.form))
+			s = back.add(normalize(s, *b.form, sinceUnicode9))
 		}
 		e.segment(s, lo, back)
 	})
 	if special {
 		e.special(b.after)
 	}
-	return e.ids, e.offsets, nil
+	return e.ids, wholeRunes(text, e.offsets), nil
 }
 
 // special appends tokens that are not in the text.
@@ -220,20 +221,21 @@ func (e *encoder) segment(s string, base int, back Alignment) {
 			e.added(id, s[lo:hi], base+from, base+to)
 			return
 		}
-		part, shift := s[lo:hi], lo
+		part, shift, first := s[lo:hi], lo, lo
 		if e.prefixSpace && part[0] != ' ' {
-			part, shift = " "+part, lo-1
+			_, size := utf8.DecodeRuneInString(part)
+			part, shift, first = " "+part, lo-1, lo+size // the new space covers the first character
 		}
 		for at := 0; at < len(part); {
 			n := len(part) - at
 			if e.splits {
 				n = nextPiece(part[at:])
 			}
-			first := len(e.ids)
+			done := len(e.ids)
 			e.piece(part[at : at+n])
 			if e.track {
-				e.locate(e.ids[first:], part, at, func(from, to int) (int, int) {
-					from, to = back.Span(max(from+shift, lo), max(to+shift, lo))
+				e.locate(e.ids[done:], part, at, func(from, to int) (int, int) {
+					from, to = back.Span(max(from+shift, lo), max(to+shift, first))
 					return base + from, base + to
 				})
 			}

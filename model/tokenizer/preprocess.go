@@ -42,9 +42,9 @@ func (p Preprocess) Apply(text string) (clean string, back Alignment) {
 	}
 	switch p.Form {
 	case NFC:
-		text = back.add(normalize(text, norm.NFC))
+		text = back.add(normalize(text, norm.NFC, nil))
 	case NFKC:
-		text = back.add(normalize(text, norm.NFKC))
+		text = back.add(normalize(text, norm.NFKC, nil))
 	}
 	if p.CollapseWhitespace {
 		text = back.add(collapseWhitespace(text))
@@ -168,14 +168,28 @@ func stripControl(text string) (string, []run) {
 	return w.result()
 }
 
-// normalize brings text to form, segment by segment.
-func normalize(text string, form norm.Form) (string, []run) {
-	n := form.QuickSpanString(text)
-	if n == len(text) {
+// normalize brings text to form. Characters in inert are left alone, and what stands on either
+// side of one does not interact.
+func normalize(text string, form norm.Form, inert *unicode.RangeTable) (string, []run) {
+	if form.QuickSpanString(text) == len(text) {
 		return text, nil
 	}
 	var w rewriter
-	for i := 0; i < len(text); {
+	from := 0
+	for i, r := range text {
+		if inert != nil && unicode.Is(inert, r) {
+			w.normalize(text[:i], from, form)
+			from = i + utf8.RuneLen(r)
+			w.keep(text, i, from)
+		}
+	}
+	w.normalize(text, from, form)
+	return w.result()
+}
+
+// normalize appends the normal form of text from byte i on, segment by segment.
+func (w *rewriter) normalize(text string, i int, form norm.Form) {
+	for i < len(text) {
 		n := form.QuickSpanString(text[i:])
 		w.keep(text, i, i+n)
 		if i += n; i == len(text) {
@@ -192,7 +206,6 @@ func normalize(text string, form norm.Form) (string, []run) {
 		}
 		i += size
 	}
-	return w.result()
 }
 
 // collapseWhitespace makes every run of white space one character.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 	"unsafe"
 
 	rust "github.com/daulet/tokenizers"
@@ -88,20 +87,7 @@ func (t *native) encode(text string, special, track bool) ([]int32, [][2]int, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode: %w", err)
 	}
-	offsets := ranges(enc.Offsets)
-	for i, o := range offsets {
-		offsets[i] = [2]int{runeStart(text, o[0]), runeStart(text, o[1])}
-	}
-	return signed(enc.IDs), offsets, nil
-}
-
-// runeStart returns the beginning of the character that byte i of text belongs to. The library
-// lets a space that it puts before a text end one byte into a longer first character.
-func runeStart(text string, i int) int {
-	for i > 0 && i < len(text) && !utf8.RuneStart(text[i]) {
-		i--
-	}
-	return i
+	return signed(enc.IDs), wholeRunes(text, ranges(enc.Offsets)), nil
 }
 
 func (t *native) Decode(ids []int32, skipSpecial bool) (string, error) {

@@ -240,7 +240,7 @@ func (t *sentencePiece) encode(text string) (ids []int32, offsets [][2]int, err 
 				at += spelledLen(tok.Text, s[at:])
 			}
 			ids = append(ids, int32(tok.ID))
-			offsets = append(offsets, wholeRunes(s, from, at, shift))
+			offsets = append(offsets, widened(s, from, at, shift))
 			from = at
 		}
 	}
@@ -278,8 +278,8 @@ func spelledLen(piece, s string) int {
 	return n
 }
 
-// wholeRunes widens the range [lo, hi) of s to whole characters and moves it back by shift.
-func wholeRunes(s string, lo, hi, shift int) [2]int {
+// widened widens the range [lo, hi) of s to whole characters and moves it back by shift.
+func widened(s string, lo, hi, shift int) [2]int {
 	for lo > 0 && !utf8.RuneStart(s[lo]) {
 		lo--
 	}
