@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -122,7 +123,7 @@ func TestDefaultsAreThoseOfTransformers(t *testing.T) {
 }
 
 func TestFixturesAreWrittenBack(t *testing.T) {
-	for _, name := range []string{"mamba", "mamba2", "falcon_mamba", "falcon_small", "mamba2_small"} {
+	for _, name := range []string{"mamba", "mamba2", "falcon_mamba", "mamba_small", "falcon_small", "mamba2_small"} {
 		t.Run(name, func(t *testing.T) {
 			path := "testdata/" + name + ".json"
 			c, err := Load(path)
@@ -173,6 +174,33 @@ func TestMamba2Small(t *testing.T) {
 	b := c.Swarm.Base
 	if b.TimeStepLimit != [2]float64{0.001, math.Inf(1)} || b.NormGroupSize != 64 || b.NGroups != 2 {
 		t.Errorf("limit %v, norm over %d, %d groups", b.TimeStepLimit, b.NormGroupSize, b.NGroups)
+	}
+}
+
+// The tensors that we look for are the parameters of transformers' models.
+func TestTensorsAreThoseOfTransformers(t *testing.T) {
+	for _, name := range []string{"mamba_small", "falcon_small", "mamba2_small"} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Load("testdata/" + name + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile("testdata/" + name + ".shapes.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want map[string][]int
+			if err := json.Unmarshal(data, &want); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string][]int{}
+			for _, spec := range c.Swarm.Tensors() {
+				got[spec.Name] = spec.Shape
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-transformers +ours):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -399,30 +427,81 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte(swarmFile + `, "": 1, "dtype": null, "quantization_config": ` + int8Config + `}`))
-	f.Add([]byte(mamba2_130m))
+	f.Add([]byte(originalMamba2File))
 	f.Add([]byte(`{"d_model": 8, "n_layer": 1, "ssm_cfg": {"layer": "Mamba1", "dt_rank": "auto", "x": [NaN]}, "vocab_size": 1}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse(data)
-		if err != nil {
-			return
+	f.Fuzz(func(t *testing.T, data []byte) { checkStable(t, data) })
+}
+
+// checkStable demands that whatever parses can be written, reads back the same, and
+// is then written the same.
+func checkStable(t *testing.T, data []byte) {
+	t.Helper()
+	c, err := Parse(data)
+	if err != nil {
+		return
+	}
+	once, err := c.Marshal()
+	if err != nil {
+		t.Fatalf("parsed but cannot be written: %v\n%s", err, data)
+	}
+	d, err := Parse(once)
+	if err != nil {
+		t.Fatalf("written but cannot be parsed: %v\n%s", err, once)
+	}
+	if diff := cmp.Diff(c.Swarm, d.Swarm); diff != "" {
+		t.Fatalf("%s (-first +second):\n%s", data, diff)
+	}
+	twice, err := d.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(once) != string(twice) {
+		t.Fatalf("written once:\n%s\ntwice:\n%s", once, twice)
+	}
+}
+
+// Every key of every kind of file, with values that it may or may not hold.
+func TestEveryKeyWithEveryValue(t *testing.T) {
+	values := []string{"null", "true", "false", "0", "1", "2", "-1", "3.0", "1e2", "1e400", "64", "128", "4096", "16384", "131072", "1048576",
+		"9223372036854775807", "9223372036854775808", "NaN", "Infinity", "-Infinity", `""`, `"auto"`, `"swish"`, `"Mamba2"`, "[]", "[0]",
+		"[1, 0]", "[0, Infinity]", `[0.5, {"__float__": "Infinity"}]`, `["a", "b", "c"]`, "[[]]", "{}", `{"layer": "Mamba2"}`,
+		`{"__float__": "NaN"}`, int8Config}
+	files := map[string][]field[Config]{`{"model_type": "mamba"`: huggingFace, `{"model_type": "mamba2"`: huggingFace,
+		`{"model_type": "falcon_mamba"`: huggingFace, swarmFile: huggingFace, `{"d_model": 64`: original}
+	accepted := 0
+	try := func(file, key, value string) {
+		if strings.Contains(file, `"`+key+`"`) { // the value takes the place of the file's
+			before, after, _ := strings.Cut(file, `"`+key+`": `)
+			_, after, _ = strings.Cut(after, ",")
+			file = strings.TrimSuffix(strings.TrimSpace(before+after), ",")
 		}
-		once, err := c.Marshal()
-		if err != nil {
-			t.Fatalf("parsed but cannot be written: %v\n%s", err, data)
+		if !strings.HasSuffix(file, "{") {
+			file += ", "
 		}
-		d, err := Parse(once)
-		if err != nil {
-			t.Fatalf("written but cannot be parsed: %v\n%s", err, once)
+		data := []byte(file + `"` + key + `": ` + value + "}")
+		if _, err := Parse(data); err == nil {
+			accepted++
 		}
-		if diff := cmp.Diff(c.Swarm, d.Swarm); diff != "" {
-			t.Fatalf("(-first +second):\n%s", diff)
+		checkStable(t, data)
+	}
+	for file, fields := range files {
+		for _, value := range values {
+			for _, f := range fields {
+				for _, name := range f.names() {
+					try(file, name, value)
+				}
+			}
+			try(file, "unknown", value)
 		}
-		twice, err := d.Marshal()
-		if err != nil {
-			t.Fatal(err)
+	}
+	for _, value := range values {
+		for _, f := range ssm {
+			for _, layer := range []string{layerMamba1, layerMamba2} {
+				checkStable(t, []byte(`{"d_model": 64, "ssm_cfg": {"layer": "`+layer+`", "x": 1, "`+f.key+`": `+value+`}}`))
+			}
 		}
-		if string(once) != string(twice) {
-			t.Fatalf("written once:\n%s\ntwice:\n%s", once, twice)
-		}
-	})
+	}
+	if accepted < 1000 {
+		t.Errorf("only %d of the files were accepted, the test says nothing", accepted)
+	}
 }

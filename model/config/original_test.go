@@ -13,16 +13,16 @@ import (
 
 // The config.json of the published state-spaces/mamba-130m and mamba2-130m.
 const (
-	mamba_130m = `{"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {}, "rms_norm": true,
+	originalMamba1File = `{"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {}, "rms_norm": true,
 		"residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": 8}`
-	mamba2_130m = `{"d_model": 768, "d_intermediate": 0, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {"layer": "Mamba2"},
+	originalMamba2File = `{"d_model": 768, "d_intermediate": 0, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {"layer": "Mamba2"},
 		"attn_layer_idx": [], "attn_cfg": {}, "rms_norm": true, "residual_in_fp32": true, "fused_add_norm": true,
 		"pad_vocab_size_multiple": 16, "tie_embeddings": true}`
 )
 
 // The counts are those of the published weights.
 func TestOriginalParameterCounts(t *testing.T) {
-	for file, want := range map[string]int{mamba_130m: 129_135_360, mamba2_130m: 128_989_632} {
+	for file, want := range map[string]int{originalMamba1File: 129_135_360, originalMamba2File: 128_989_632} {
 		c, err := Parse([]byte(file))
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func TestOriginalMamba1(t *testing.T) {
 }
 
 func TestOriginalIsWrittenBack(t *testing.T) {
-	for _, file := range []string{mamba_130m, mamba2_130m} {
+	for _, file := range []string{originalMamba1File, originalMamba2File} {
 		c, err := Parse([]byte(file))
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestOriginalIsWrittenBack(t *testing.T) {
 }
 
 func TestOriginalChangedInside(t *testing.T) {
-	c, err := Parse([]byte(mamba2_130m))
+	c, err := Parse([]byte(originalMamba2File))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestSchemaAcceptsFiles(t *testing.T) {
 			t.Errorf("%s: %s", path, strings.Join(faults, "; "))
 		}
 	}
-	for _, file := range []string{mamba_130m, mamba2_130m, swarmFile + "}"} {
+	for _, file := range []string{originalMamba1File, originalMamba2File, swarmFile + "}"} {
 		if faults := schemaFaults(t, []byte(file)); len(faults) > 0 {
 			t.Errorf("%s: %s", file, strings.Join(faults, "; "))
 		}
