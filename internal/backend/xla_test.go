@@ -4,6 +4,8 @@ package backend_test
 
 import (
 	"bytes"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/mamba-encoder-swarm/mes/internal/backend"
 )
 
@@ -73,6 +76,71 @@ func TestOpenAuto(t *testing.T) {
 			t.Errorf("info = %+v, want the go back end and the reason with %s", info, cuda)
 		}
 	})
+}
+
+// TestOpenCUDA runs where MES_TEST_CUDA_PLUGIN names the plugin of a GPU: it
+// opens, is preferred, and multiplies in full single precision unless told.
+func TestOpenCUDA(t *testing.T) {
+	path := os.Getenv("MES_TEST_CUDA_PLUGIN")
+	if path == "" {
+		t.Skip("no GPU to test: MES_TEST_CUDA_PLUGIN names no plugin")
+	}
+	for _, name := range []string{backend.XLACUDA, backend.Auto} {
+		b, info, err := backend.Open(name, backend.Options{CUDAPlugin: path, Dirs: nowhere})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%+v", info)
+		if info.Name != backend.XLACUDA || info.Plugin != path || len(info.Devices) == 0 {
+			t.Errorf("info = %+v, want the GPU", info)
+		}
+		product(t, b)
+		b.Finalize()
+	}
+	full, rounded := dotError(t, backend.Options{CUDAPlugin: path}), dotError(t, backend.Options{CUDAPlugin: path, TF32: true})
+	t.Logf("error of a product: %.2g, with TF32 %.2g", full, rounded)
+	if full > 1e-5 {
+		t.Errorf("error of an f32 product = %.2g, want at most 1e-5", full)
+	}
+}
+
+// dotError gives the largest error of a product of two matrices on the GPU,
+// against float64, divided by the largest value.
+func dotError(t *testing.T, opts backend.Options) float64 {
+	t.Helper()
+	b, _, err := backend.Open(backend.XLACUDA, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Finalize()
+	const n = 256
+	random := rand.New(rand.NewPCG(1, 2))
+	x, y := make([][]float32, n), make([][]float32, n)
+	for i := range n {
+		x[i], y[i] = make([]float32, n), make([]float32, n)
+		for j := range n {
+			x[i][j], y[i][j] = float32(random.NormFloat64()), float32(random.NormFloat64())
+		}
+	}
+	exec, err := graph.NewExec(b, func(x, y *graph.Node) *graph.Node { return graph.Dot(x, y).Product() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Call(x, y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var worst, largest float64
+	for i, row := range out[0].Value().([][]float32) {
+		for j, got := range row {
+			var want float64
+			for k := range n {
+				want += float64(x[i][k]) * float64(y[k][j])
+			}
+			worst, largest = max(worst, math.Abs(float64(got)-want)), max(largest, math.Abs(want))
+		}
+	}
+	return worst / largest
 }
 
 // TestOpenBadPlugin: each bad file gives one sentence that names the file, and
