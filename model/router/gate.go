@@ -63,7 +63,9 @@ func (g gate) values(scores []float64) []float64 {
 // with ties to the lowest index.
 func (g gate) choose(incumbents []int, values []float64) (slots []int, changed []bool) {
 	k := len(incumbents)
-	outsiders := slices.DeleteFunc(num.TopK(values, 2*k), func(e int) bool {
+	// Outsiders below the top k beat nobody: as many incumbents as the top k has
+	// outsiders are outside it, and the rest are in it.
+	outsiders := slices.DeleteFunc(num.TopK(values, k), func(e int) bool {
 		return slices.Contains(incumbents, e)
 	})
 	worst := make([]int, k) // slots, the worst incumbent's first
@@ -76,7 +78,7 @@ func (g gate) choose(incumbents []int, values []float64) (slots []int, changed [
 	// A newcomer is never swapped out again: no later outsider has a higher value. So
 	// the loop pairs the i-th best outsider with the i-th worst incumbent.
 	swaps := 0
-	for swaps < min(k, len(outsiders)) && g.beats(values, outsiders[swaps], incumbents[worst[swaps]]) {
+	for swaps < len(outsiders) && g.beats(values, outsiders[swaps], incumbents[worst[swaps]]) {
 		swaps++
 	}
 	slots, changed = slices.Clone(incumbents), make([]bool, k)

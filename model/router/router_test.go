@@ -340,6 +340,18 @@ func TestBiasNeverEntersTheGates(t *testing.T) {
 	}
 }
 
+// Kept encoders are listed however low they rank, and no more than k others.
+func TestScoresListTheChosenAndTheRunnersUp(t *testing.T) {
+	scores := []float64{0.2, 0.8, 0.6, 0.9, 0.7, 0.3}
+	c, w := twoTopics(1, scores, scores)
+	c.EncodersPerToken, c.DefaultEncoders, c.Hysteresis = 2, []int{0, 5}, 1
+	chunks, _ := plan(t, mustNew(t, c, w), []int32{0, 0})
+	want := []router.Score{{Encoder: 3, Score: 0.9}, {Encoder: 1, Score: 0.8}, {Encoder: 5, Score: 0.3}, {Encoder: 0, Score: 0.2}}
+	if diff := cmp.Diff(want, chunks[1].Scores, cmpopts.EquateApprox(0, 1e-6)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestVanishedScoresWeighEqually(t *testing.T) {
 	c, w := twoTopics(2, []float64{0.1, 0.2, 0.3}, []float64{0.1, 0.2, 0.3})
 	c.EncodersPerToken, c.DefaultEncoders, c.Temperature = 2, []int{2, 1}, 1e-4 // every sigmoid underflows to 0
@@ -494,6 +506,11 @@ func TestPlanLeavesItsArgumentsAlone(t *testing.T) {
 	rng := rand.New(rand.NewPCG(17, 18))
 	c, w, ids := randomCase(rng, router.PerChunk, 12, 3)
 	r := mustNew(t, c, w)
+	first, err := r.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(first.Slots)
 	_, s := plan(t, r, ids[:50])
 	kept := s.Clone()
 	chunks, next, err := r.Plan(s, ids[50:])
