@@ -26,8 +26,8 @@ func TestLoadGeneration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &GenerationConfig{BOS: 0, EOS: []int{0, 2}, PAD: 0, DoSample: ptr(true), Temperature: ptr(0.7), TopK: ptr(40),
-		TopP: ptr(0.9), MinP: ptr(0.05), RepetitionPenalty: ptr(1.1), MaxNewTokens: ptr(64)}
+	want := &GenerationConfig{BOS: 0, EOS: []int{0, 2}, PAD: 0, DoSample: new(true), Temperature: new(0.7), TopK: new(40),
+		TopP: new(0.9), MinP: new(0.05), RepetitionPenalty: new(1.1), MaxNewTokens: new(64)}
 	got := *g
 	got.file = nil
 	if diff := cmp.Diff(want, &got, cmp.AllowUnexported(GenerationConfig{})); diff != "" {
@@ -35,7 +35,6 @@ func TestLoadGeneration(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
 
 func TestGenerationIsWrittenBack(t *testing.T) {
 	for _, path := range []string{"testdata/generation.json", "testdata/generation_default.json", mini + "/generation_config.json"} {
@@ -62,7 +61,7 @@ func TestGenerationSave(t *testing.T) {
 	if _, err := LoadGeneration(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("empty folder: %v", err)
 	}
-	g := &GenerationConfig{BOS: -1, PAD: 3, EOS: []int{5}, TopK: ptr(7)}
+	g := &GenerationConfig{BOS: -1, PAD: 3, EOS: []int{5}, TopK: new(7)}
 	if err := g.Save(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +86,7 @@ func TestGenerationFaults(t *testing.T) {
 	if _, err := ParseGeneration([]byte(`{`)); err == nil || !strings.HasPrefix(err.Error(), "parse generation config: line 1") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := (&GenerationConfig{TopP: ptr(3.0)}).Marshal(); err == nil || err.Error() != "top_p: 3 exceeds 1" {
+	if _, err := (&GenerationConfig{TopP: new(3.0)}).Marshal(); err == nil || err.Error() != "top_p: 3 exceeds 1" {
 		t.Errorf("got %v", err)
 	}
 }
