@@ -35,7 +35,6 @@ func TestLoadGeneration(t *testing.T) {
 	}
 }
 
-
 func TestGenerationIsWrittenBack(t *testing.T) {
 	for _, path := range []string{"testdata/generation.json", "testdata/generation_default.json", mini + "/generation_config.json"} {
 		g, err := LoadGeneration(path)
