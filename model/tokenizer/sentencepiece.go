@@ -294,13 +294,19 @@ func (t *sentencePiece) Decode(ids []int32, skipSpecial bool) (string, error) {
 		return "", err
 	}
 	var kept []int
+	first := "" // the first token that has text
 	for _, id := range ids {
-		if _, ok := t.TokenText(id); ok && t.kinds[id] != pieceControl && !(skipSpecial && t.IsSpecial(id)) {
-			kept = append(kept, int(id))
+		token, ok := t.TokenText(id)
+		if !ok || skipSpecial && t.IsSpecial(id) {
+			continue
+		}
+		kept = append(kept, int(id))
+		if first == "" && t.kinds[id] != pieceControl {
+			first = token
 		}
 	}
 	text := t.lib.Decode(kept)
-	if t.prefix && len(kept) > 0 && strings.HasPrefix(t.text[kept[0]], space) {
+	if t.prefix && strings.HasPrefix(first, space) {
 		text = strings.TrimPrefix(text, " ")
 	}
 	return text, nil
