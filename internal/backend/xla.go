@@ -42,9 +42,9 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 	for i := range b.NumDevices() {
 		info.Devices = append(info.Devices, b.DeviceDescription(compute.DeviceNum(i)))
 	}
-	if len(info.Devices) == 0 {
+	if err := checkDevices(name, info.Devices); err != nil {
 		b.Finalize()
-		return nil, Info{}, fmt.Errorf("open back end %s: PJRT plugin %s has no device", name, path)
+		return nil, Info{}, fmt.Errorf("open back end %s: PJRT plugin %s %w", name, path, err)
 	}
 	if plugin, err := pjrt.GetPlugin(path); err == nil {
 		major, minor := plugin.Version()
@@ -52,6 +52,18 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 		info.Platform = plugin.String()
 	}
 	return b, info, nil
+}
+
+// checkDevices refuses a plugin without devices, and one for another kind of
+// device than name says: a GPU's memory cannot be shared with Go.
+func checkDevices(name string, devices []string) error {
+	if len(devices) == 0 {
+		return errors.New("has no device")
+	}
+	if isCPU := strings.HasPrefix(strings.ToLower(devices[0]), "cpu"); isCPU != (name == XLACPU) {
+		return fmt.Errorf("is for another kind of device (%s)", devices[0])
+	}
+	return nil
 }
 
 // checkPlugin refuses, with a reason, a file that the dynamic loader could not

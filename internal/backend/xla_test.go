@@ -78,6 +78,23 @@ func TestOpenAuto(t *testing.T) {
 	})
 }
 
+// TestOpenOtherDevice: a plugin for the CPU is not taken for one of a GPU.
+func TestOpenOtherDevice(t *testing.T) {
+	path := plugin(t)
+	_, _, err := backend.Open(backend.XLACUDA, backend.Options{CUDAPlugin: path})
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "another kind of device") {
+		t.Errorf("Open(%s) with a CPU plugin = %v, want an error with the file", backend.XLACUDA, err)
+	}
+	b, info, err := backend.Open(backend.Auto, backend.Options{CUDAPlugin: path, Plugin: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Finalize()
+	if info.Name != backend.XLACPU || !strings.Contains(info.Chosen, "no GPU") {
+		t.Errorf("info = %+v, want %s and why no GPU", info, backend.XLACPU)
+	}
+}
+
 // TestOpenCUDA runs where MES_TEST_CUDA_PLUGIN names the plugin of a GPU: it
 // opens, is preferred, and multiplies in full single precision unless told.
 func TestOpenCUDA(t *testing.T) {
