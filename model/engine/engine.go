@@ -109,14 +109,18 @@ func (e *Engine) turn(ctx context.Context) (func(), error) {
 }
 
 // encodePrompt checks a prompt and turns it into ids.
-func (e *Engine) encodePrompt(text string) ([]int32, error) {
+func (e *Engine) encodePrompt(text string, plain bool) ([]int32, error) {
 	if text == "" {
 		return nil, ErrEmptyPrompt
 	}
 	if len(text) > e.cfg.MaxPromptBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrPromptTooLong, len(text), e.cfg.MaxPromptBytes)
 	}
-	ids, err := e.cfg.Tokenizer.Encode(text)
+	encode := e.cfg.Tokenizer.Encode
+	if plain {
+		encode = e.cfg.Tokenizer.EncodePlain
+	}
+	ids, err := encode(text)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (e *Engine) Generate(ctx context.Context, r Request, emit func(Event) error
 	if err := r.validate(); err != nil {
 		return Result{}, err
 	}
-	ids, err := e.encodePrompt(r.Prompt)
+	ids, err := e.encodePrompt(r.Prompt, r.NoSpecialTokens)
 	if err != nil {
 		return Result{}, err
 	}

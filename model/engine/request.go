@@ -9,6 +9,9 @@ type Request struct {
 	MaxTokens int      // tokens to generate at most
 	Stop      []string // the answer ends before the first of these
 	Logprobs  int      // top alternatives reported per token, 0 none
+	// NoSpecialTokens leaves out what the tokenizer's file adds to a text, for a
+	// prompt that a chat template made.
+	NoSpecialTokens bool
 	Sampling
 }
 

@@ -102,7 +102,7 @@ func (m *Model) loadRouter() error {
 		if name == "backbone.aggregator.beta" && m.cfg.Fusion == FuseWeights {
 			continue
 		}
-		values, err := readFloats(m.src, name)
+		values, err := ReadFloats(m.src, name)
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (m *Model) diagnose(encoders []int) error {
 	}
 	var bad []string
 	for _, spec := range specs {
-		values, err := readFloats(m.src, spec.Name)
+		values, err := ReadFloats(m.src, spec.Name)
 		if err != nil {
 			return err
 		}

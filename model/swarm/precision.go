@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unsafe"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/dtypes/bfloat16"
@@ -81,9 +82,9 @@ func Quantize(values []float32, rows int) (q []int8, scales []float32, err error
 	return q, scales, nil
 }
 
-// readFloats reads a tensor as f32 whatever its type in the file, int8 with its
+// ReadFloats reads a tensor as f32 whatever its type in the file, int8 with its
 // scales included.
-func readFloats(src Source, name string) ([]float32, error) {
+func ReadFloats(src Source, name string) ([]float32, error) {
 	dtype, shape, err := src.Info(name)
 	if err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", name, err)
@@ -97,7 +98,7 @@ func readFloats(src Source, name string) ([]float32, error) {
 	if dtype != dtypes.Int8 {
 		return out, toFloats(out, raw, dtype)
 	}
-	scales, err := readFloats(src, scaleName(name))
+	scales, err := ReadFloats(src, scaleName(name))
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +165,16 @@ func toBF16(dst []bfloat16.BFloat16, src []float32) {
 		}
 		dst[i] = bfloat16.FromBits(uint16((bits + 0x7fff + bits>>16&1) >> 16))
 	}
+}
+
+// Encode returns values as the little-endian bytes of a type: Float32 or BFloat16.
+func Encode(values []float32, dtype dtypes.DType) []byte {
+	if dtype == dtypes.BFloat16 {
+		out := make([]byte, 2*len(values))
+		toBF16(unsafe.Slice((*bfloat16.BFloat16)(unsafe.Pointer(unsafe.SliceData(out))), len(values)), values)
+		return out
+	}
+	return bytesOf(values)
 }
 
 // elements returns the product of a shape's sizes.

@@ -61,7 +61,7 @@ func (m *tensorMap) load(b compute.Backend, src Source, spec TensorSpec, as stri
 	if want == dtypes.Int8 {
 		return m.loadInt8(b, src, spec, as)
 	}
-	values, err := readFloats(src, spec.Name)
+	values, err := ReadFloats(src, spec.Name)
 	if err != nil {
 		return err
 	}
@@ -93,14 +93,14 @@ func (m *tensorMap) loadInt8(b compute.Backend, src Source, spec TensorSpec, as 
 		if err := src.Read(spec.Name, bytesOf(q)); err != nil {
 			return fmt.Errorf("read tensor %s: %w", spec.Name, err)
 		}
-		if scales, err = readFloats(src, scaleName(spec.Name)); err != nil {
+		if scales, err = ReadFloats(src, scaleName(spec.Name)); err != nil {
 			return err
 		}
 		if len(scales) != rows {
 			return fmt.Errorf("tensor %s: expected %d scales, one per row, found %d", scaleName(spec.Name), rows, len(scales))
 		}
 	} else {
-		values, err := readFloats(src, spec.Name)
+		values, err := ReadFloats(src, spec.Name)
 		if err != nil {
 			return err
 		}

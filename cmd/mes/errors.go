@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mamba-encoder-swarm/mes/hub/safetensors"
+	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/engine"
+	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
+)
+
+// errUsage is wrapped by errors about flags and arguments.
+var errUsage = errors.New("wrong usage")
+
+type usage struct{ error }
+
+func (usage) Is(target error) bool { return target == errUsage }
+
+// usageError is an error that exits with code 2.
+func usageError(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
+
+// exit prints an error as a sentence and returns the exit code that it has.
+func (m *Main) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(m.Stderr, "mes: interrupted")
+		return exitInterrupted
+	}
+	fmt.Fprintf(m.Stderr, "mes: %v\n", err)
+	var faults *config.FaultError
+	switch {
+	case errors.Is(err, errUsage), errors.As(err, &faults),
+		errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrPromptTooLong),
+		errors.Is(err, engine.ErrBadRequest), errors.Is(err, tokenizer.ErrInvalidUTF8):
+		return exitUsage
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, safetensors.ErrNoModel), errors.Is(err, safetensors.ErrShardMissing):
+		return exitNotFound
+	}
+	return exitFailed
+}
