@@ -5,6 +5,7 @@ package tokenizer
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -122,24 +123,30 @@ func TestRandomText(t *testing.T) {
 	}
 }
 
-// TestEveryCharacter tells every Unicode character apart as the library does.
+// TestEveryCharacter tells every Unicode character apart as the library does. Of the planes that
+// Unicode has not filled, every 101st character stands for the others.
 func TestEveryCharacter(t *testing.T) {
 	lib, own := both(t, miniDir)
 	const batch = 512
-	for first := rune(1); first <= utf8.MaxRune; first += batch {
-		var s strings.Builder
-		for r := first; r < first+batch && r <= utf8.MaxRune; r++ {
-			if utf8.ValidRune(r) {
-				fmt.Fprintf(&s, "a%c1%c!%c ", r, r, r)
-			}
+	var s strings.Builder
+	n := 0
+	for r := rune(1); r <= utf8.MaxRune; r++ {
+		if utf8.ValidRune(r) && (r < 0x40000 || r>>16 == 0xE && r&0xFFFF < 0x200 || r%101 == 0) {
+			fmt.Fprintf(&s, "a%c1%c!%c ", r, r, r)
+			n++
+		}
+		if n < batch && r < utf8.MaxRune {
+			continue
 		}
 		want, err := lib.EncodePlain(s.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, err := own.EncodePlain(s.String()); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%U to %U differ from the library: %v", first, first+batch-1, err)
+			t.Errorf("characters up to %U differ from the library: %v", r, err)
 		}
+		s.Reset()
+		n = 0
 	}
 }
 
@@ -171,6 +178,52 @@ func TestLongPieces(t *testing.T) {
 		for _, unit := range []string{"a", "ab", " ", "\n", "é", "=-", "the", "日本語"} {
 			compare(t, lib, own, strings.Repeat(unit, 20000/len(unit)))
 		}
+	}
+}
+
+// TestLongText gives the library's ids for a text that goes to the Go implementation.
+func TestLongText(t *testing.T) {
+	corpus, err := os.ReadFile("testdata/corpus.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat(string(corpus), 1+longText/len(corpus))
+	for _, dir := range byteLevelDirs {
+		lib, _ := both(t, dir)
+		want, err := lib.lib.EncodeWithOptionsErr(text, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := lib.Encode(text)
+		if err != nil || !slices.Equal(got, signed(want.IDs)) {
+			t.Errorf("%s: %v, %d ids, want %d", dir, err, len(got), len(want.IDs))
+		}
+		wantText, err := lib.lib.DecodeErr(want.IDs, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := lib.Decode(got, true); err != nil || got != wantText {
+			t.Errorf("%s: %v, decoded %d bytes, want %d", dir, err, len(got), len(wantText))
+		}
+	}
+}
+
+// TestStreamInRust streams a decoder that only the library has: byte tokens and a stripped space.
+func TestStreamInRust(t *testing.T) {
+	tok := load(t, "testdata/unigram")
+	rng := rand.New(rand.NewPCG(7, 8))
+	for range 5000 {
+		ids := make([]int32, rng.IntN(20))
+		for i := range ids {
+			ids[i] = 3 + rng.Int32N(int32(tok.VocabSize())-3) // 2 is NUL
+			if rng.IntN(2) == 0 {
+				ids[i] = 258 + rng.Int32N(int32(tok.VocabSize())-258)
+			}
+			if rng.IntN(10) == 0 {
+				ids[i] = 1
+			}
+		}
+		checkStream(t, tok, ids)
 	}
 }
 

@@ -64,11 +64,19 @@ func (t *native) EncodeOffsets(text string) ([]int32, [][2]int, error) {
 	return t.encode(text, true, true)
 }
 
-// encode is Encode and its variants. A text with NUL goes to the Go implementation: the library
-// takes C strings and would stop there.
+// longText is the length in bytes of text, and in ids, above which a byte-level BPE is left to the
+// Go implementation, which gives the same ids: the library holds some 230 bytes of memory for a
+// byte of text and is slower.
+const longText = 1 << 16
+
+// encode is Encode and its variants. A text with NUL goes to the Go implementation too: the
+// library takes C strings and would stop there.
 func (t *native) encode(text string, special, track bool) ([]int32, [][2]int, error) {
 	if t.closed.Load() {
 		return nil, nil, ErrClosed
+	}
+	if t.why == nil && len(text) > longText {
+		return t.bpe.encode(text, special, track)
 	}
 	if err := checkUTF8(text); err != nil {
 		return nil, nil, err
@@ -96,6 +104,9 @@ func (t *native) Decode(ids []int32, skipSpecial bool) (string, error) {
 	}
 	if err := checkIDs(ids); err != nil {
 		return "", err
+	}
+	if t.why == nil && len(ids) > longText {
+		return t.bpe.Decode(ids, skipSpecial)
 	}
 	text, err := t.lib.DecodeErr(unsigned(ids), skipSpecial)
 	switch {

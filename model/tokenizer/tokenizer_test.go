@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const miniDir = "../../weights/mamba2-mini"
@@ -267,5 +268,31 @@ func TestLoadErrors(t *testing.T) {
 				t.Errorf("error %v is not fs.ErrNotExist", err)
 			}
 		})
+	}
+}
+
+// TestTenMegabytes encodes and decodes a text of 10 MB, with and without white space.
+func TestTenMegabytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	corpus, err := os.ReadFile(filepath.Join("testdata", "corpus.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok := load(t, miniDir)
+	for _, unit := range []string{string(corpus), "ab", "日"} {
+		text := strings.Repeat(unit, 10_000_000/len(unit))
+		start := time.Now()
+		ids, err := tok.EncodePlain(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded := time.Since(start)
+		back, err := tok.Decode(ids, false)
+		if err != nil || back != text {
+			t.Errorf("%.10q...: decoded %d bytes, %v", unit, len(back), err)
+		}
+		t.Logf("%.10q...: %d ids, encode %v, decode %v", unit, len(ids), encoded, time.Since(start)-encoded)
 	}
 }
