@@ -48,7 +48,7 @@ var (
 	ErrFileSize       = errors.New("the tensors do not end where the file ends; fetch the file again")
 )
 
-// Faults of a file that changes while it is open.
+// ErrTruncated is the fault of a file that changes while it is open.
 var ErrTruncated = errors.New("the file was cut short after it was opened; restore it and open it again")
 
 // Faults of an index and its shards.
