@@ -43,7 +43,8 @@ func use(slot, encoder int, weight float64) engine.EncoderUse {
 }
 
 // say answers with two prompt chunks, the second of which goes on in the answer,
-// and one chunk per further four words.
+// and one chunk per further four words. Like a model it decides about a word when
+// it reads it, one step after it wrote it; the last word is never read.
 func say(words []string) func(context.Context, engine.Request, func(engine.Event) error) (engine.Result, error) {
 	return func(ctx context.Context, r engine.Request, emit func(engine.Event) error) (engine.Result, error) {
 		half := len(r.Prompt) / 2
@@ -60,15 +61,14 @@ func say(words []string) func(context.Context, engine.Request, func(engine.Event
 				res.FinishReason = engine.FinishCancelled
 				return res, nil
 			}
-			at := 6 + i
 			e := engine.Event{Text: w, Token: 100 + i, Logprob: -1.5}
-			if at%4 == 0 {
-				e.Chunks = []engine.Chunk{{Start: at, End: at + 1, Text: w, Reason: "swapped",
-					Encoders: []engine.EncoderUse{use(0, (at/4+1)%4, 0.6), use(1, at/4%4, 0.4)}}}
-				chunks = append(chunks, e.Chunks[0])
-			} else {
+			if at := 5 + i; i > 0 { // the position of the word before
+				if at%4 == 0 {
+					chunks = append(chunks, engine.Chunk{Start: at, Reason: "swapped", Encoders: []engine.EncoderUse{use(0, (at/4+1)%4, 0.6), use(1, at/4%4, 0.4)}})
+				}
 				last := &chunks[len(chunks)-1]
-				last.Text, last.End = last.Text+w, at+1
+				last.Text, last.End = last.Text+words[i-1], at+1
+				e.Chunks = []engine.Chunk{*last}
 			}
 			res.Text += w
 			res.CompletionTokens++

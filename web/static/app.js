@@ -77,6 +77,7 @@ function draw() {
     setFigure("answer-tokens", tokens(run.count));
     if (run.count > 1) setFigure("speed", ((run.count - 1) / ((run.last - run.first) / 1000)).toFixed(1));
   }
+  text.draw();
   drawRouting();
   tip.refresh();
   if (run.follow) area.scrollTop = area.scrollHeight;
@@ -114,7 +115,7 @@ const handlers = {
   },
   // done shows the engine's own figures in place of those measured here.
   done(result) {
-    text.finish(result.chunks ?? []);
+    text.take(result.chunks ?? []);
     run.done = true;
     setFigure("first-token", milliseconds(result.first_token_ms));
     setFigure("speed", result.tokens_per_second > 0 ? result.tokens_per_second.toFixed(1) : "–");

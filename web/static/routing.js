@@ -22,105 +22,104 @@ export function create(tag, className, text, ...children) {
 export const nameOf = (use) => use.domain || `encoder ${use.encoder}`;
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 export const reasonOf = (chunk) => why[chunk.reason] ?? chunk.reason;
-export const tokensOf = (entry) => `${entry.chunk.start}–${entry.end - 1}`;
+export const tokensOf = ({ chunk }) => `${chunk.start}–${chunk.end - 1}`;
 export const byWeight = (uses) => [...uses].sort((a, b) => b.weight - a.weight);
 
 // hue spreads the encoders' numbers over the colour wheel.
 const hue = (encoder) => (encoder * 137.508 + 195) % 360;
 
 // Text is the prompt and the answer on the page. An entry is one chunk with its
-// spans: {number, chunk, end, marks}; a chunk that began in the prompt and goes
-// on in the answer has two.
+// spans: {number, chunk, head, drawn, prompt, answer}, where head and drawn count
+// the characters in the prompt's and the answer's span. A chunk that began in the prompt and goes on in the
+// answer has two spans. The end of the answer that no encoder has read yet, at
+// least its last token, has none.
 export class Text {
   constructor() {
     this.prompt = byId("prompt-text");
     this.answer = byId("answer-text");
-    this.clear();
-  }
-
-  clear() {
-    this.entries = [];
-    this.byStart = new Map();
-    this.byMark = new WeakMap();
-    this.position = 0; // tokens read and written
-    this.answering = false;
-    this.prompt.replaceChildren();
-    this.answer.replaceChildren();
+    this.tail = document.createTextNode("");
+    this.start("");
   }
 
   // start shows the prompt as sent, until its routing arrives.
   start(prompt) {
-    this.clear();
+    this.entries = [];
+    this.byStart = new Map();
+    this.byMark = new WeakMap();
+    this.written = ""; // the answer so far
     this.prompt.textContent = prompt;
+    this.tail.data = "";
+    this.answer.replaceChildren(this.tail);
   }
 
-  // routing shows the chunks of the prompt.
+  // routing takes the chunks of the prompt.
   routing({ chunks }) {
-    this.#take(chunks);
-  }
-
-  // token appends a token's text to the chunk that it belongs to.
-  token({ text, token, chunks }) {
-    this.answering = true;
-    this.#take(chunks ?? []);
-    const entry = this.entries.at(-1);
-    if (token >= 0) this.position++;
-    if (entry) entry.end = Math.max(entry.end, this.position);
-    if (text === "") return;
-    if (!entry) {
-      this.answer.append(text);
-      return;
-    }
-    entry.answer ??= this.#mark(entry, this.answer);
-    entry.answer.append(text);
-  }
-
-  // finish moves the borders of the answer's spans to where the chunks end: text
-  // is streamed late while a character or a stop string is incomplete.
-  finish(chunks) {
-    this.#take(chunks);
-    const answer = this.answer.textContent;
-    const whole = chunks.map((c) => c.text).join("");
-    if (!this.entries.length || !whole.endsWith(answer)) return;
-    let before = whole.length - answer.length; // text of the prompt still to come
-    for (const chunk of chunks) {
-      const entry = this.byStart.get(chunk.start);
-      const part = chunk.text.slice(before);
-      before = Math.max(0, before - chunk.text.length);
-      if (part) entry.answer ??= this.#mark(entry, this.answer);
-      if (entry.answer) entry.answer.textContent = part;
+    for (const entry of this.take(chunks)) {
+      if (!entry.prompt) {
+        if (entry.number === 1) this.prompt.replaceChildren();
+        entry.prompt = this.#mark(entry);
+        this.prompt.append(entry.prompt);
+      }
+      entry.prompt.textContent = entry.chunk.text;
+      entry.head = entry.chunk.text.length;
+      paint(entry.prompt, entry.chunk);
     }
   }
 
-  // #take adds chunks, or replaces those with the same start.
-  #take(chunks) {
-    for (const chunk of chunks.filter((c) => c.encoders?.length)) {
-      if (!this.entries.length) this.prompt.replaceChildren();
+  // token takes an answer's text and the chunks that began or grew.
+  token({ text, chunks }) {
+    this.written += text;
+    this.take(chunks ?? []);
+  }
+
+  // take adds chunks, or replaces those with the same start, and returns their
+  // entries. A plain model's chunks name no encoders and are left out.
+  take(chunks) {
+    return chunks.filter((c) => c.encoders?.length).map((chunk) => {
       let entry = this.byStart.get(chunk.start);
       if (!entry) {
-        entry = { number: this.entries.length + 1, end: chunk.end, marks: [] };
+        entry = { number: this.entries.length + 1, head: 0 };
         this.entries.push(entry);
         this.byStart.set(chunk.start, entry);
       }
       entry.chunk = chunk;
-      entry.end = Math.max(entry.end, chunk.end);
-      this.position = Math.max(this.position, this.answering ? 0 : chunk.end);
-      if (chunk.prompt && !this.answering) {
-        entry.prompt ??= this.#mark(entry, this.prompt);
-        entry.prompt.textContent = chunk.text;
-      }
-      entry.marks.forEach((mark) => paint(mark, chunk));
-    }
+      entry.drawn = 0;
+      return entry;
+    });
   }
 
-  #mark(entry, parent) {
+  // draw divides the answer among its chunks by the length of their text; a
+  // stop string that is cut off or may still come is in a chunk, not in the
+  // answer. Spans that are drawn already are left alone.
+  draw() {
+    let at = 0;
+    for (const entry of this.entries) {
+      const end = at + entry.chunk.text.length - entry.head;
+      const part = Math.min(end, this.written.length) - at;
+      if (part > 0 && part !== entry.drawn) {
+        entry.drawn = part;
+        this.#fill(entry, this.written.slice(at, at + part));
+      }
+      at = end;
+    }
+    const rest = this.written.slice(at);
+    if (this.tail.data !== rest) this.tail.data = rest;
+  }
+
+  #fill(entry, text) {
+    if (!entry.answer) {
+      entry.answer = this.#mark(entry);
+      this.tail.before(entry.answer);
+    }
+    entry.answer.textContent = text;
+    paint(entry.answer, entry.chunk);
+  }
+
+  #mark(entry) {
     const mark = create("mark");
-    mark.tabIndex = parent.closest("#text").querySelector("mark") ? -1 : 0;
+    mark.tabIndex = entry.number === 1 && !entry.prompt ? 0 : -1;
     mark.setAttribute("aria-describedby", "tip");
-    entry.marks.push(mark);
     this.byMark.set(mark, entry);
-    paint(mark, entry.chunk);
-    parent.append(mark);
     return mark;
   }
 }
@@ -151,8 +150,8 @@ export function swatch(encoder) {
 export function drawLegend(list, entries) {
   const shares = new Map();
   let tokens = 0;
-  for (const { chunk, end } of entries) {
-    const length = end - chunk.start;
+  for (const { chunk } of entries) {
+    const length = chunk.end - chunk.start;
     tokens += length;
     for (const use of chunk.encoders) {
       const seen = shares.get(use.encoder) ?? { use, weight: 0 };
@@ -176,6 +175,6 @@ export function drawTable(body, entries) {
     number.scope = "row";
     return create("tr", "", undefined, number,
       create("td", "", tokensOf(entry)), create("td", "", undefined, uses), create("td", "", reasonOf(entry.chunk)),
-      create("td", "excerpt", entry.marks.map((mark) => mark.textContent).join("")));
+      create("td", "excerpt", entry.chunk.text));
   }));
 }
