@@ -45,7 +45,7 @@ serve: build ## serve MODEL (a folder) on ADDR
 	$(MES) serve -model $(MODEL) -addr $(ADDR)
 
 gen: ## write the generated files anew: page components, configuration schema
-	$(TOOL) templ generate
+	$(TOOL) templ generate -path web
 	go generate ./...
 
 fmt: ## format the Go and templ files

@@ -17,6 +17,7 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	seen := map[string]bool{}
 	err = filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -40,6 +41,7 @@ func TestTree(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		seen[path.Dir(rel)] = true
 		faults, err := check(path.Dir(rel), rel, string(src))
 		for _, fault := range faults {
 			t.Error(fault)
@@ -48,6 +50,11 @@ func TestTree(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for pkg := range mayImport {
+		if !seen[pkg] {
+			t.Errorf("the import table has a row for %s, which does not exist", pkg)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ type Info struct {
 	Chosen        string   `json:"chosen"`                   // why this one
 	Plugin        string   `json:"plugin,omitempty"`         // path of the PJRT plugin
 	PluginVersion string   `json:"plugin_version,omitempty"` // PJRT API version of the plugin
-	Platform      string   `json:"platform,omitempty"`       // what the plugin says of itself
+	Platform      string   `json:"platform,omitempty"`       // graph language that the plugin reads, with its version
 	Devices       []string `json:"devices"`                  // one line for each device
 	SIMD          string   `json:"simd"`                     // instruction set of the Go code of this build
 }

@@ -49,7 +49,9 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 	if plugin, err := pjrt.GetPlugin(path); err == nil {
 		major, minor := plugin.Version()
 		info.PluginVersion = fmt.Sprintf("%d.%d", major, minor)
-		info.Platform = plugin.String()
+		if v, ok := plugin.Attributes()["stablehlo_current_version"].([]int64); ok && len(v) == 3 {
+			info.Platform = fmt.Sprintf("StableHLO %d.%d.%d", v[0], v[1], v[2])
+		}
 	}
 	return b, info, nil
 }
