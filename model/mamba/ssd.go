@@ -24,7 +24,7 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 
 	delta := softplus(Add(part(proj, di+c.ConvDim(), c.InProjDim()), alignRight(w("dt_bias"), 3)))
 	if low, high := c.TimeStepLimit[0], c.TimeStepLimit[1]; low > 0 || !math.IsInf(high, 1) {
-		delta = Clip(delta, Scalar(proj.Graph(), dtypes.Float32, low), Scalar(proj.Graph(), dtypes.Float32, math.Min(high, math.MaxFloat32)))
+		delta = MinScalar(MaxScalar(delta, low), math.Min(high, math.MaxFloat32)) // Clip has no gradient
 	}
 	delta = span.zero(delta) // [B, T, H]
 
