@@ -145,6 +145,9 @@ def main():
     p.add_argument("-threads", type=int, default=2)
     a = p.parse_args()
     before = os.getloadavg()[0]
+    if before > 1:
+        print(f"bench_peers: the machine is busy (load {before:.1f}): programs that spin while they wait, "
+              "as llama.cpp does, lose most by it", file=sys.stderr)
     results = measure(a)
     raw = [{"model": m, "dtype": d, "program": g, "rounds_ms": r} for (m, d, g), r in results.items()]
     with open(os.path.join(a.dir, "results.json"), "w", encoding="utf-8") as f:
