@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the Go benchmarks of the working tree and of a base commit, in turn on
-# the same machine, and compares them with benchstat: bench.sh [commit] [regexp].
+# the same machine, and compares them with benchstat. Called by make, which sets
+# the build's variables: bench.sh [commit [regexp [packages]]].
 set -euo pipefail
 cd "$(dirname "$0")/.."
 base=$(git rev-parse --verify --quiet "${1:-HEAD}^{commit}") || {
@@ -8,6 +9,7 @@ base=$(git rev-parse --verify --quiet "${1:-HEAD}^{commit}") || {
 	exit 2
 }
 pattern=${2:-.}
+packages=${3:-./...}
 old=$PWD/.deps/bench-base
 results=$PWD/.deps/bench
 mkdir -p "$results"
@@ -19,7 +21,7 @@ for round in 1 2 3; do
 		dir=$PWD
 		[ "$side" = work ] || dir=$old
 		[ "$round" != 1 ] || : >"$results/$side.txt"
-		(cd "$dir" && go test -vet=off -run '^$' -bench "$pattern" -count 2 ./...) | tee -a "$results/$side.txt"
+		(cd "$dir" && go test -vet=off -run '^$' -bench "$pattern" -count 2 $packages) | tee -a "$results/$side.txt"
 	done
 done
 go tool -modfile=tools.mod benchstat "base=$results/base.txt" "work=$results/work.txt"

@@ -2,6 +2,7 @@
 # Fails if a generated file is not what its generator writes, and names it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 
 # generated prints the sha256 of each generated file.
 generated() {
@@ -10,7 +11,7 @@ generated() {
 		echo config.json
 		echo configuration_mamba_swarm.json
 	} | sort -u | while read -r file; do
-		if [ -f "$file" ]; then sha256sum "$file"; else echo "missing $file"; fi
+		if [ -f "$file" ]; then echo "$(sha256 <"$file") $file"; else echo "missing $file"; fi
 	done
 }
 
