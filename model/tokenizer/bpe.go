@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -38,7 +39,7 @@ func newBPE(f *hfFile, v *vocabulary, cfg *Config) (*bpe, error) {
 	m := f.Model
 	set := func(s *string) bool { return s != nil && *s != "" }
 	switch {
-	case m.Type != "BPE" && (m.Type != "" || m.Merges == nil):
+	case m.Type != "BPE" && (m.Type != "" || len(m.Merges) == 0):
 		return nil, fmt.Errorf("its model is %q, not BPE", m.Type)
 	case m.Dropout != nil && *m.Dropout != 0:
 		return nil, errors.New("its model has dropout")
@@ -46,7 +47,7 @@ func newBPE(f *hfFile, v *vocabulary, cfg *Config) (*bpe, error) {
 		return nil, errors.New("its model marks parts of words")
 	case f.PreTokenizer == nil || f.PreTokenizer.Type != "ByteLevel":
 		return nil, errors.New("its pre_tokenizer is not ByteLevel")
-	case f.Decoder == nil || f.Decoder.Type != "ByteLevel":
+	case !f.Decoder.decodesBytes():
 		return nil, errors.New("its decoder is not ByteLevel")
 	}
 	b := &bpe{
@@ -65,7 +66,11 @@ func newBPE(f *hfFile, v *vocabulary, cfg *Config) (*bpe, error) {
 }
 
 // setMerges turns pairs of texts into pairs of ids.
-func (b *bpe) setMerges(pairs []mergePair) error {
+func (b *bpe) setMerges(data json.RawMessage) error {
+	var pairs []mergePair
+	if err := json.Unmarshal(data, &pairs); err != nil {
+		return fmt.Errorf("its merges cannot be read: %w", err)
+	}
 	b.merges = make(map[[2]int32]merged, len(pairs))
 	for rank, p := range pairs {
 		left, ok1 := b.id[p[0]]
@@ -147,14 +152,22 @@ func (b *bpe) EncodeOffsets(text string) ([]int32, [][2]int, error) {
 }
 
 func (b *bpe) Decode(ids []int32, skipSpecial bool) (string, error) {
+	return b.decodeBytes(ids, skipSpecial)
+}
+
+// decodeBytes is Decode where tokens are spelt in the byte alphabet.
+func (v *vocabulary) decodeBytes(ids []int32, skipSpecial bool) (string, error) {
 	if err := checkIDs(ids); err != nil {
 		return "", err
 	}
 	var raw []byte
 	for _, id := range ids {
-		if text, ok := b.TokenText(id); ok && !(skipSpecial && b.IsSpecial(id)) {
+		if text, ok := v.TokenText(id); ok && !(skipSpecial && v.IsSpecial(id)) {
 			raw = appendTokenBytes(raw, text)
 		}
+	}
+	if utf8.Valid(raw) {
+		return string(raw), nil
 	}
 	text, _ := appendLossy(nil, raw, true)
 	return string(text), nil

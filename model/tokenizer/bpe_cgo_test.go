@@ -230,8 +230,8 @@ func TestStreamInRust(t *testing.T) {
 // TestMoreInRust says why a file cannot be read in Go, where only the library takes it.
 func TestMoreInRust(t *testing.T) {
 	lib := load(t, "testdata/unigram").(*native)
-	if lib.why == nil || !strings.Contains(lib.why.Error(), `"Unigram", not BPE`) {
-		t.Errorf("reason %v", lib.why)
+	if _, err := lib.inGo(); err == nil || !strings.Contains(err.Error(), `"Unigram", not BPE`) {
+		t.Errorf("reason %v", err)
 	}
 	for _, c := range readJSON[[]testCase](t, "unigram/cases.json") {
 		c.check(t, lib)

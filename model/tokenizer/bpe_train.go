@@ -315,7 +315,7 @@ func (t *Trained) MarshalJSON() ([]byte, error) {
 		AddedTokens:  []addedToken{},
 		PreTokenizer: &hfPart{Type: "ByteLevel", TrimOffsets: true, UseRegex: &yes},
 		Decoder:      &hfPart{Type: "ByteLevel", AddPrefixSpace: true, TrimOffsets: true, UseRegex: &yes},
-		Model:        hfModel{Type: "BPE", Merges: []mergePair{}},
+		Model:        hfModel{Type: "BPE"},
 	}}
 	for i, s := range t.cfg.SpecialTokens {
 		f.AddedTokens = append(f.AddedTokens, addedToken{ID: int32(i), Content: s, Special: true})
@@ -334,8 +334,13 @@ func (t *Trained) MarshalJSON() ([]byte, error) {
 	vocab.Bytes()[0] = '{'
 	vocab.WriteByte('}')
 	f.Model.Vocab = vocab.Bytes()
-	for _, m := range t.merges {
-		f.Model.Merges = append(f.Model.Merges, mergePair{t.tokens[m[0]], t.tokens[m[1]]})
+	merges := make([]mergePair, len(t.merges))
+	for i, m := range t.merges {
+		merges[i] = mergePair{t.tokens[m[0]], t.tokens[m[1]]}
+	}
+	var err error
+	if f.Model.Merges, err = json.Marshal(merges); err != nil {
+		return nil, err
 	}
 	return json.Marshal(f)
 }

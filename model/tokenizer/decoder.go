@@ -46,7 +46,7 @@ func (s *Stream) Push(id int32) (string, error) {
 	if isByteToken(token) {
 		return "", nil // a run of bytes is read as a whole
 	}
-	return s.show()
+	return s.show(false)
 }
 
 // Flush ends the stream and returns what is left; a character that was not finished becomes
@@ -57,23 +57,27 @@ func (s *Stream) Flush() (string, error) {
 		raw, _ := appendLossy(nil, s.pending, true)
 		text = string(raw)
 	} else if len(s.waiting) > 0 {
-		text, err = s.show()
+		text, err = s.show(true)
 	}
 	*s = Stream{t: s.t, skipSpecial: s.skipSpecial, bytes: s.bytes}
 	return text, err
 }
 
-// maxSilent bounds the tokens without text that are kept at the beginning of a stream, where they
-// may decide how the first text reads.
+// maxSilent bounds the tokens that wait: those without text at the beginning of a stream, where
+// they may decide how the first text reads, and those after which a character is unfinished.
 const maxSilent = 16
 
-// show returns what the waiting tokens add to the text of those before them.
-func (s *Stream) show() (string, error) {
+// show returns what the waiting tokens add to the text of those before them; final says that no
+// more will come.
+func (s *Stream) show(final bool) (string, error) {
 	all, err := s.t.Decode(append(s.shown, s.waiting...), s.skipSpecial)
 	if err != nil {
 		return "", err
 	}
-	added := strings.TrimPrefix(all, s.text)
+	added := all[sharedPrefix(all, s.text):]
+	if strings.HasSuffix(added, "\uFFFD") && len(s.waiting) < maxSilent && !final {
+		return "", nil // perhaps the beginning of a character
+	}
 	if added == "" {
 		if len(s.shown) > 0 || len(s.waiting) > maxSilent {
 			s.waiting = s.waiting[:0]
@@ -85,6 +89,18 @@ func (s *Stream) show() (string, error) {
 	}
 	s.shown, s.waiting = append(s.shown[:0], s.waiting...), s.waiting[:0]
 	return added, nil
+}
+
+// sharedPrefix returns how many bytes of whole characters a and b have in common at the beginning.
+func sharedPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	for n > 0 && n < len(a) && !utf8.RuneStart(a[n]) {
+		n--
+	}
+	return n
 }
 
 // isByteToken reports whether a token stands for one byte, as "<0x0A>" does.

@@ -174,6 +174,15 @@ type hfPart struct {
 	Single         []hfTemplate             `json:"single,omitempty"`
 	Pair           []hfTemplate             `json:"pair,omitempty"`
 	SpecialTokens  map[string]hfTemplateIDs `json:"special_tokens,omitempty"`
+	Decoders       []hfPart                 `json:"decoders,omitempty"`
+}
+
+// decodesBytes reports whether p is the decoder of byte-level tokens.
+func (p *hfPart) decodesBytes() bool {
+	if p != nil && p.Type == "Sequence" && len(p.Decoders) == 1 {
+		p = &p.Decoders[0]
+	}
+	return p != nil && p.Type == "ByteLevel"
 }
 
 // hfTemplate is one element of a TemplateProcessing template: a special token or the text.
@@ -203,7 +212,7 @@ type hfModel struct {
 	ByteFallback            bool            `json:"byte_fallback"`
 	IgnoreMerges            bool            `json:"ignore_merges"`
 	Vocab                   json.RawMessage `json:"vocab"`
-	Merges                  []mergePair     `json:"merges"`
+	Merges                  json.RawMessage `json:"merges"`
 }
 
 // mergePair is written as "a b" or as ["a", "b"].

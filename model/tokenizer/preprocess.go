@@ -35,7 +35,7 @@ type Preprocess struct {
 }
 
 // Apply returns text cleaned, and where its bytes came from. Control characters go first, then
-// the normal form is taken, then white space is collapsed. Bytes that are not UTF-8 stay.
+// the normal form is taken, then white space is collapsed. The text must be UTF-8.
 func (p Preprocess) Apply(text string) (clean string, back Alignment) {
 	if p.StripControl {
 		text = back.add(stripControl(text))

@@ -5,6 +5,7 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -17,8 +18,8 @@ type native struct {
 	cfg    *Config
 	lib    *rust.Tokenizer
 	closed atomic.Bool
-	bpe    *bpe  // the same tokenizer in Go, nil when it is not a byte-level BPE
-	why    error // why bpe is nil
+	bytes  bool                 // tokens decode to bytes
+	inGo   func() (*bpe, error) // the same tokenizer in Go, or why there is none
 }
 
 // loadHF opens a tokenizer.json, read from path.
@@ -34,9 +35,10 @@ func loadHF(path string, data []byte, cfg *Config) (Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read tokenizer %s: %w", path, err)
 	}
-	t := &native{vocabulary: v, cfg: cfg, lib: lib}
-	t.bpe, t.why = newBPE(f, v, cfg)
-	return t, nil
+	return &native{
+		vocabulary: v, cfg: cfg, lib: lib, bytes: f.Decoder.decodesBytes(),
+		inGo: sync.OnceValues(func() (*bpe, error) { return newBPE(f, v, cfg) }),
+	}, nil
 }
 
 func (t *native) Config() *Config { return t.cfg }
@@ -48,7 +50,7 @@ func (t *native) Close() error {
 	return t.lib.Close()
 }
 
-func (t *native) byteLevel() bool { return t.why == nil }
+func (t *native) byteLevel() bool { return t.bytes }
 
 func (t *native) Encode(text string) ([]int32, error) {
 	ids, _, err := t.encode(text, true, false)
@@ -75,17 +77,18 @@ func (t *native) encode(text string, special, track bool) ([]int32, [][2]int, er
 	if t.closed.Load() {
 		return nil, nil, ErrClosed
 	}
-	if t.why == nil && len(text) > longText {
-		return t.bpe.encode(text, special, track)
+	nul := strings.IndexByte(text, 0)
+	if nul >= 0 || len(text) > longText {
+		own, err := t.inGo()
+		if err == nil {
+			return own.encode(text, special, track)
+		}
+		if nul >= 0 {
+			return nil, nil, fmt.Errorf("encode: the text holds NUL at byte %d, which this tokenizer cannot take: %w", nul, err)
+		}
 	}
 	if err := checkUTF8(text); err != nil {
 		return nil, nil, err
-	}
-	if i := strings.IndexByte(text, 0); i >= 0 {
-		if t.why != nil {
-			return nil, nil, fmt.Errorf("encode: the text holds NUL at byte %d, which this tokenizer cannot take: %w", i, t.why)
-		}
-		return t.bpe.encode(text, special, track)
 	}
 	var options []rust.EncodeOption
 	if track {
@@ -105,15 +108,15 @@ func (t *native) Decode(ids []int32, skipSpecial bool) (string, error) {
 	if err := checkIDs(ids); err != nil {
 		return "", err
 	}
-	if t.why == nil && len(ids) > longText {
-		return t.bpe.Decode(ids, skipSpecial)
+	if t.bytes && len(ids) > longText {
+		return t.decodeBytes(ids, skipSpecial)
 	}
 	text, err := t.lib.DecodeErr(unsigned(ids), skipSpecial)
 	switch {
 	case err == nil:
 		return text, nil
-	case t.why == nil:
-		return t.bpe.Decode(ids, skipSpecial) // the text holds NUL, and the library returns C strings
+	case t.bytes:
+		return t.decodeBytes(ids, skipSpecial) // the text holds NUL, and the library returns C strings
 	}
 	return "", fmt.Errorf("decode: %w", err)
 }

@@ -1,8 +1,10 @@
 package tokenizer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const miniDir = "../../weights/mamba2-mini"
@@ -247,7 +251,6 @@ func TestLoadErrors(t *testing.T) {
 		{"no model", "tokenizer.json", "{}", "model.vocab"},
 		{"negative id", "tokenizer.json", `{"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}}`, "outside 0 to"},
 		{"huge id", "tokenizer.json", `{"model":{"type":"BPE","vocab":{"a":2000000000},"merges":[]}}`, "outside 0 to"},
-		{"bad merge", "tokenizer.json", `{"model":{"type":"BPE","vocab":{"a":0},"merges":["ab"]}}`, "has no space"},
 		{"bad configuration", "tokenizer_config.json", "[", "tokenizer_config.json"},
 		{"bad form", "tokenizer_config.json", `{"mes_preprocess":{"form":"NFX"}}`, "want NFC or NFKC"},
 		{"not a model", "tokenizer.model", "hello", "SentencePiece model"},
@@ -295,4 +298,159 @@ func TestTenMegabytes(t *testing.T) {
 		}
 		t.Logf("%.10q...: %d ids, encode %v, decode %v", unit, len(ids), encoded, time.Since(start)-encoded)
 	}
+}
+
+// TestNotInGo names what the Go implementation does not do.
+func TestNotInGo(t *testing.T) {
+	path := filepath.Join("testdata", "neox", "tokenizer.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		change func(f *hfFile)
+		want   string
+	}{
+		{func(f *hfFile) { f.Model.Type = "WordPiece" }, `its model is "WordPiece", not BPE`},
+		{func(f *hfFile) { f.Model.Dropout = new(float64); *f.Model.Dropout = 0.1 }, "dropout"},
+		{func(f *hfFile) { s := "##"; f.Model.ContinuingSubwordPrefix = &s }, "marks parts of words"},
+		{func(f *hfFile) { f.Model.Merges = []byte(`["ab"]`) }, "has no space"},
+		{func(f *hfFile) { f.Model.Merges = []byte(`["a zzzz"]`) }, "not in the vocabulary"},
+		{func(f *hfFile) { f.PreTokenizer.Type = "Whitespace" }, "pre_tokenizer is not ByteLevel"},
+		{func(f *hfFile) { f.Decoder = nil }, "decoder is not ByteLevel"},
+		{func(f *hfFile) { f.Normalizer.Type = "Lowercase" }, `normalizer is "Lowercase"`},
+		{func(f *hfFile) { f.PostProcessor.Type = "BertProcessing" }, `post_processor is "BertProcessing"`},
+	} {
+		f, v, err := parseHF(path, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.change(f)
+		if _, err := newBPE(f, v, &Config{}); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error %v, want one with %q", err, test.want)
+		}
+	}
+	f, v, err := parseHF(path, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(v.id, "Ġ")
+	if _, err := newBPE(f, v, &Config{}); err == nil || !strings.Contains(err.Error(), "lacks byte 0x20") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// FuzzParseHF reads any bytes as a tokenizer.json without a panic.
+func FuzzParseHF(f *testing.F) {
+	data, err := os.ReadFile(filepath.Join("testdata", "neox", "tokenizer.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"model":{"type":"Unigram","vocab":[["a",-1]]}}`))
+	f.Add([]byte(`{"model":{"vocab":[[1]]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, v, err := parseHF("x", data)
+		if err != nil {
+			return
+		}
+		if b, err := newBPE(file, v, &Config{}); err == nil {
+			if _, _, err := b.EncodeOffsets("ab <s> é"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestConfig reads what transformers writes, old and new.
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		json string
+		want Config
+	}{
+		{`{}`, Config{}},
+		{`{"bos_token": null, "eos_token": "</s>", "model_max_length": 1000000000000000019884624838656}`, Config{EOSToken: "</s>"}},
+		{`{"bos_token": {"__type": "AddedToken", "content": "<s>", "lstrip": false}, "add_bos_token": true}`, Config{BOSToken: "<s>", AddBOSToken: true}},
+		{`{"chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]}`, Config{ChatTemplate: "D"}},
+		{`{"additional_special_tokens": ["<a>", {"content": "<b>"}], "chat_template": "C"}`, Config{AdditionalSpecialTokens: []string{"<a>", "<b>"}, ChatTemplate: "C"}},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(test.json), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadConfig(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(&test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.json, diff)
+		}
+		if err := got.WriteFile(dir); err != nil {
+			t.Fatal(err)
+		}
+		again, err := ReadConfig(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(got, again); diff != "" {
+			t.Errorf("%s, written and read (-want +got):\n%s", test.json, diff)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte("J"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := ReadConfig(dir); err != nil || c.ChatTemplate != "J" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func ExampleLoad() {
+	tok, err := Load("../../weights/mamba2-mini")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tok.Close()
+	ids, offsets, err := tok.EncodeOffsets("The router reads.")
+	fmt.Println(ids, offsets, err)
+	text, err := tok.Decode(ids, true)
+	fmt.Println(text, err)
+	// Output:
+	// [0 533 3524 264 1098 83 14] [[0 0] [0 3] [3 8] [8 10] [10 15] [15 16] [16 17]] <nil>
+	// The router reads. <nil>
+}
+
+func ExampleTrain() {
+	texts := func(yield func(string, error) bool) {
+		yield("low lower lowest, new newer newest", nil)
+	}
+	trained, err := Train(context.Background(), texts, TrainConfig{VocabSize: 262, SpecialTokens: []string{"<|endoftext|>"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	if err := trained.Save(dir); err != nil {
+		fmt.Println(err)
+		return
+	}
+	tok, err := Load(dir)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tok.Close()
+	ids, err := tok.Encode("lowest")
+	for _, id := range ids {
+		text, _ := tok.TokenText(id)
+		fmt.Printf("%s ", text)
+	}
+	fmt.Println(tok.VocabSize(), err)
+	// Output: <|endoftext|> lo we st 262 <nil>
 }
