@@ -52,7 +52,7 @@ func openTab(t *testing.T, url string, width, height int64) *tab {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancel)
 
 	b := &tab{t: t, ctx: ctx, origin: url + "/"}
@@ -97,15 +97,21 @@ func eval[T any](b *tab, expression string) T {
 	return v
 }
 
-// wait polls until a JavaScript expression is true.
+// wait polls until a JavaScript expression is true, for 20 s at most.
 func (b *tab) wait(expression string) {
 	b.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	b.waitFor(20*time.Second, expression)
+}
+
+// waitFor is wait with another limit.
+func (b *tab) waitFor(limit time.Duration, expression string) {
+	b.t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if eval[bool](b, expression) {
 			return
 		}
 	}
-	b.t.Fatalf("after 20 s it is not so that %s; status %q, error %q", expression,
+	b.t.Fatalf("after %v it is not so that %s; status %q, error %q", limit, expression,
 		eval[string](b, `document.querySelector("#status").textContent`), eval[string](b, `document.querySelector("#error").textContent`))
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/mamba-encoder-swarm/mes/model/engine"
 )
 
 // Fault is one thing wrong with one field of a request.
@@ -57,8 +59,8 @@ type errorBody struct {
 	} `json:"error"`
 }
 
-// explain turns err into what a reader is told. An error that this package did
-// not make is not shown: its text may hold paths and internals.
+// explain turns err into what a reader is told. An error that is not about the
+// request is not shown: its text may hold paths and internals.
 func explain(ctx context.Context, err error) *Error {
 	var e *Error
 	switch {
@@ -68,9 +70,19 @@ func explain(ctx context.Context, err error) *Error {
 		return errStopping
 	case ctx.Err() != nil:
 		return errCancelled
+	case errors.Is(err, engine.ErrPromptTooLong):
+		return &Error{Status: http.StatusRequestEntityTooLarge, Message: sentence(err)}
+	case errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrBadRequest):
+		return &Error{Status: http.StatusUnprocessableEntity, Message: sentence(err)}
 	}
 	return &Error{Status: http.StatusInternalServerError,
 		Message: "Internal error: the model could not answer; the server's log says why under this request id."}
+}
+
+// sentence writes the text of err as a sentence.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // tooLarge says that what has size bytes exceeds the limit.

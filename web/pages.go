@@ -127,7 +127,14 @@ func modelCard(info engine.Info) view.Model {
 	if m.Routed {
 		add("Encoders", "E = %d, of which k = %d run", info.NumEncoders, info.EncodersPerToken)
 		add("Encoder layers", "Lₑ = %d of %d", info.NumEncoderLayers, info.NumLayers)
-		add("Router decides", "%s", rhythm(info))
+		switch info.Granularity {
+		case "token":
+			add("Router decides", "at every token")
+		case "sequence":
+			add("Router decides", "once per text")
+		default:
+			add("Chunk length", "%d tokens", info.ChunkLength)
+		}
 	} else {
 		add("Layers", "%d", info.NumLayers)
 	}
@@ -142,17 +149,6 @@ func modelCard(info engine.Info) view.Model {
 		m.Note = fmt.Sprintf("All %d encoders are still copies of %s. The routing shown is the router's real decision, but the specialists are not trained yet, so it does not change the answer.", info.NumEncoders, info.GrownFrom)
 	}
 	return m
-}
-
-// rhythm says how often the router decides.
-func rhythm(info engine.Info) string {
-	switch info.Granularity {
-	case "token":
-		return "at every token"
-	case "sequence":
-		return "once per text"
-	}
-	return fmt.Sprintf("every %d tokens (chunk length)", info.ChunkLength)
 }
 
 // grouped writes n with narrow spaces between groups of three digits.

@@ -19,9 +19,10 @@ const writeTimeout = 30 * time.Second
 // stream writes server-sent events. The status and headers go out with the first
 // event, so that a request refused before it can still have its own status.
 type stream struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	started bool
+	w         http.ResponseWriter
+	control   *http.ResponseController
+	started   bool
+	answering bool // a token was sent
 }
 
 // newStream returns a stream over w; nothing is written yet.
@@ -70,9 +71,10 @@ type tokenEvent struct {
 	Chunks  []engine.Chunk        `json:"chunks,omitempty"`
 }
 
-// step sends an engine's event: as routing if it carries no token and no text.
+// step sends an engine's event: as routing until the first token.
 func (s *stream) step(e engine.Event) error {
-	if e.Token < 0 && e.Text == "" {
+	s.answering = s.answering || e.Token >= 0
+	if !s.answering {
 		return s.send("routing", routingEvent{Chunks: e.Chunks})
 	}
 	return s.send("token", tokenEvent{Text: e.Text, Token: e.Token, Logprob: e.Logprob, Top: e.Top, Chunks: e.Chunks})

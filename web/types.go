@@ -17,10 +17,9 @@ import (
 
 // decodeRequest reads the JSON object of POST /api/generate. Keys are exact;
 // unknown, repeated and wrongly typed ones are all reported, with status 400. A
-// request without a seed gets a random one below 2^53, which JavaScript reads
-// exactly.
+// request without a seed gets a random one below 2^32, short enough to retype.
 func decodeRequest(body []byte) (engine.Request, error) {
-	r := engine.Request{Sampling: engine.Sampling{Seed: rand.Uint64() >> 11}}
+	r := engine.Request{Sampling: engine.Sampling{Seed: uint64(rand.Uint32())}}
 	if !utf8.Valid(body) {
 		return r, malformed("The request is not valid UTF-8 (byte %d); send the text as UTF-8.", invalidAt(body))
 	}

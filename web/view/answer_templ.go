@@ -41,7 +41,7 @@ func answerCard(m Model) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<div><dt>Seed</dt><dd id=\"seed-used\">–</dd></div></dl><div id=\"text\" class=\"text\" role=\"group\" aria-label=\"Prompt and answer\" tabindex=\"-1\"><p id=\"empty\" class=\"quiet\">The text appears here as the model writes it.</p><span id=\"prompt-text\" class=\"prompt-text\"></span><span id=\"answer-text\" class=\"answer-text\" aria-live=\"polite\" aria-label=\"Answer\"></span></div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<div><dt>Seed</dt><dd id=\"seed-used\">–</dd></div></dl><div id=\"text\" class=\"text\" role=\"group\" aria-label=\"Prompt and answer\" tabindex=\"-1\"><p id=\"empty\" class=\"quiet\">The text appears here as the model writes it.</p><span id=\"prompt-text\" class=\"prompt-text\"></span><span id=\"answer-text\" class=\"answer-text\" aria-live=\"polite\"></span></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
