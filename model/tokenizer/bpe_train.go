@@ -6,7 +6,6 @@ import (
 	"container/heap"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"path/filepath"
@@ -302,7 +301,10 @@ func (t *Trained) Save(dir string) error {
 	if s := t.cfg.SpecialTokens; len(s) > 0 {
 		c.BOSToken, c.EOSToken, c.PADToken, c.UNKToken = s[0], s[0], s[0], s[0]
 	}
-	return errors.Join(writeAtomic(filepath.Join(dir, "tokenizer.json"), data), c.WriteFile(dir))
+	if err := writeAtomic(filepath.Join(dir, "tokenizer.json"), data); err != nil {
+		return err
+	}
+	return c.WriteFile(dir)
 }
 
 // MarshalJSON writes the content of tokenizer.json.

@@ -24,6 +24,9 @@ type Stream struct {
 
 // NewStream returns a Stream of t. skipSpecial leaves special tokens out, as in Decode.
 func NewStream(t Tokenizer, skipSpecial bool) *Stream {
+	if p, ok := t.(*preprocessed); ok {
+		t = p.Tokenizer // decoding is the same
+	}
 	b, ok := t.(interface{ byteLevel() bool })
 	return &Stream{t: t, skipSpecial: skipSpecial, bytes: ok && b.byteLevel()}
 }

@@ -53,8 +53,11 @@ func streamDirs() []string {
 
 // TestStream adds up to Decode for texts and for random ids, with every tokenizer.
 func TestStream(t *testing.T) {
+	toks := []Tokenizer{&preprocessed{Tokenizer: load(t, miniDir), pre: Preprocess{Form: NFC}}}
 	for _, dir := range streamDirs() {
-		tok := load(t, dir)
+		toks = append(toks, load(t, dir))
+	}
+	for _, tok := range toks {
 		for _, c := range readJSON[[]testCase](t, "mini.json") {
 			ids, err := tok.Encode(c.Text)
 			if err != nil {

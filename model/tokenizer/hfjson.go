@@ -336,21 +336,6 @@ func parseHF(path string, data []byte) (*hfFile, *vocabulary, error) {
 	return f, v, nil
 }
 
-// withoutLimits returns the file with truncation and padding switched off, as transformers does
-// unless a caller asks for them: a file's own limit would cut a long text silently.
-func withoutLimits(data []byte, f *hfFile) ([]byte, error) {
-	isNull := func(m json.RawMessage) bool { return len(m) == 0 || string(m) == "null" }
-	if isNull(f.Truncation) && isNull(f.Padding) {
-		return data, nil
-	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(data, &top); err != nil {
-		return nil, err
-	}
-	top["truncation"], top["padding"] = json.RawMessage("null"), json.RawMessage("null")
-	return json.Marshal(top)
-}
-
 // writeAtomic writes data under a temporary name beside path, flushes it to disk and renames it.
 func writeAtomic(path string, data []byte) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")

@@ -3,6 +3,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,6 +40,21 @@ func loadHF(path string, data []byte, cfg *Config) (Tokenizer, error) {
 		vocabulary: v, cfg: cfg, lib: lib, bytes: f.Decoder.decodesBytes(),
 		inGo: sync.OnceValues(func() (*bpe, error) { return newBPE(f, v, cfg) }),
 	}, nil
+}
+
+// withoutLimits returns the file with truncation and padding switched off, as transformers does
+// unless a caller asks for them: a file's own limit would cut a long text silently.
+func withoutLimits(data []byte, f *hfFile) ([]byte, error) {
+	isNull := func(m json.RawMessage) bool { return len(m) == 0 || string(m) == "null" }
+	if isNull(f.Truncation) && isNull(f.Padding) {
+		return data, nil
+	}
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(data, &top); err != nil {
+		return nil, err
+	}
+	top["truncation"], top["padding"] = json.RawMessage("null"), json.RawMessage("null")
+	return json.Marshal(top)
 }
 
 func (t *native) Config() *Config { return t.cfg }

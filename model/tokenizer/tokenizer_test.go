@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func (c testCase) check(t *testing.T, tok Tokenizer) {
 	exact := !ok || own.form == nil || own.form.IsNormalString(c.Text)
 	ids, offsets, err := tok.EncodeOffsets(c.Text)
 	if err != nil {
-		t.Fatalf("%q: %v", c.Text, err)
+		t.Errorf("%q: %v", c.Text, err)
 	}
 	if !slices.Equal(ids, c.IDs) {
 		t.Errorf("%q: ids %v, want %v", c.Text, ids, c.IDs)
@@ -272,6 +273,21 @@ func TestLoadErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConcurrent uses one tokenizer from several goroutines.
+func TestConcurrent(t *testing.T) {
+	cases := readJSON[[]testCase](t, "mini.json")
+	tok := load(t, miniDir)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for _, c := range cases {
+				c.check(t, tok)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestTenMegabytes encodes and decodes a text of 10 MB, with and without white space.
