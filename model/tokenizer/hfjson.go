@@ -333,6 +333,7 @@ func parseHF(path string, data []byte) (*hfFile, *vocabulary, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read tokenizer %s: %w", path, err)
 	}
+	f.Model.Vocab = nil // v holds it
 	return f, v, nil
 }
 
