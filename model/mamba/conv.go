@@ -15,7 +15,7 @@ func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	extended := Concatenate([]*Node{state, x}, 1)              // [B, K-1+T, C]
 	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1) // [K, C]
 	for k := range K {
-		term := Mul(Slice(extended, AxisRange(), AxisRange(k, k+T), AxisRange()), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
+		term := Mul(Slice(extended, AxisRange(), AxisRange(k, k+T)), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
 		if y == nil {
 			y = term
 		} else {

@@ -206,20 +206,18 @@ func convState(x []float32, shape []int) []float32 {
 	return out
 }
 
-// ssmState turns [B, di, N], or [B, H, P, N], into [B, N, di], or [B, G, N, di/G].
+// ssmState turns Mamba-1's [B, di, N] into [B, N, di]; Mamba-2's [B, H, P, N] is
+// [B, G, di/G, N] as it is.
 func ssmState(c mamba.Config, x []float32, shape []int) []float32 {
-	B, N, groups := shape[0], shape[len(shape)-1], max(1, c.NGroups)
-	if c.Kind != mamba.Mamba2 {
-		groups = 1
+	if c.Kind == mamba.Mamba2 {
+		return x
 	}
-	W := len(x) / B / N / groups
+	B, di, N := shape[0], shape[1], shape[2]
 	out := make([]float32, 0, len(x))
 	for b := range B {
-		for g := range groups {
-			for n := range N {
-				for w := range W {
-					out = append(out, x[((b*groups+g)*W+w)*N+n])
-				}
+		for n := range N {
+			for i := range di {
+				out = append(out, x[(b*di+i)*N+n])
 			}
 		}
 	}

@@ -47,7 +47,7 @@ var gradientCases = []struct {
 func TestGradient(t *testing.T) {
 	testkit.Backends(t, func(t *testing.T, b compute.Backend) {
 		for i, c := range gradientCases {
-			if b.Name() != "go" && c.T > 64 {
+			if slow(t, b) && c.T > 64 {
 				continue // compiling both is slow there, and the chunks are cut alike
 			}
 			t.Run(c.name, func(t *testing.T) {

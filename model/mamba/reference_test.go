@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/mamba-encoder-swarm/mes/internal/backend"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit/oracle"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
@@ -108,13 +109,12 @@ func (l *layer) run(x, conv, ssm []float64) (y, convNext, ssmNext []float64) {
 	return y, convNext, ssmNext
 }
 
-// place is where channel i's n-th state lies in [N, di], or [G, N, di/G].
+// place is where channel i's n-th state lies in [N, di], or [G, di/G, N].
 func (l *layer) place(i, n int) int {
-	width := l.cfg.DInner()
 	if l.cfg.Kind == mamba.Mamba2 {
-		width /= l.cfg.NGroups
+		return i*l.cfg.DState + n
 	}
-	return (i/width*l.cfg.DState+n)*width + i%width
+	return n*l.cfg.DInner() + i
 }
 
 // batch is a block's input: x [B, T, d] and states for B sequences. mask and length
@@ -261,6 +261,10 @@ func tensor(values []float64, shape ...int) *tensors.Tensor {
 	return tensors.FromFlatDataAndDimensions(flat, shape...)
 }
 
+// slow reports whether compiling on the back end takes seconds, so that a test runs
+// fewer graphs there.
+func slow(t *testing.T, b compute.Backend) bool { return b != testkit.Backend(t, backend.Go) }
+
 // scanForms lists the forms that a kind of block has.
 func scanForms(kind mamba.Kind) []mamba.Scan {
 	if kind == mamba.Mamba2 {
@@ -275,7 +279,7 @@ func scanForms(kind mamba.Kind) []mamba.Scan {
 func TestScanStepOracle(t *testing.T) {
 	testkit.Backends(t, func(t *testing.T, b compute.Backend) {
 		blocks := 40
-		if b.Name() != "go" {
+		if slow(t, b) {
 			blocks = 2
 		}
 		for _, kind := range []mamba.Kind{mamba.Mamba1, mamba.Falcon, mamba.Mamba2} {
@@ -293,7 +297,7 @@ func TestScanStepOracle(t *testing.T) {
 func TestScanOracleLong(t *testing.T) {
 	testkit.Backends(t, func(t *testing.T, b compute.Backend) {
 		lengths := []int{64, 65, 130}
-		if b.Name() != "go" {
+		if slow(t, b) {
 			lengths = []int{130}
 		}
 		for _, kind := range []mamba.Kind{mamba.Mamba1, mamba.Mamba2} {

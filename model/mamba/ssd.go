@@ -44,14 +44,14 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	return Add(y, Reshape(skip, B, T, di)), z, State{conv, ssm}
 }
 
-// ssdStep is ssd for T = 1: h = exp(dA)·h + B ⊗ dx, y = C·h.
+// ssdStep is ssd for T = 1: h = exp(dA)·h + dx ⊗ B, y = h·C.
 func ssdStep(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
 	d := h.Shape().Dimensions
-	B, G, N, W := d[0], d[1], d[2], d[3]
+	B, G, W, N := d[0], d[1], d[2], d[3]
 	H, P := dx.Shape().Dimensions[2], dx.Shape().Dimensions[3]
-	decay := Reshape(BroadcastToDims(Reshape(Exp(dA), B, H, 1), B, H, P), B, G, 1, W)
-	h = Add(Mul(h, decay), Mul(Reshape(Bt, B, G, N, 1), Reshape(dx, B, G, 1, W))) // [B, G, N, W]
-	y = ReduceSum(Mul(Reshape(Ct, B, G, N, 1), h), 2)                             // [B, G, W]
+	decay := Reshape(BroadcastToDims(Reshape(Exp(dA), B, H, 1), B, H, P), B, G, W, 1)
+	h = Add(Mul(h, decay), Mul(Reshape(dx, B, G, W, 1), Reshape(Bt, B, G, 1, N)))         // [B, G, W, N]
+	y = DotGeneral(Reshape(Ct, B, G, N), []int{2}, []int{0, 1}, h, []int{3}, []int{0, 1}) // [B, G, W]
 	return Reshape(y, B, 1, G*W), h
 }
 
@@ -59,7 +59,7 @@ func ssdStep(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
 // chunked algorithm of Dao & Gu 2024, Listing 1: matrix products inside chunks of
 // Q tokens, and a recurrence from chunk to chunk. It is differentiable.
 //
-// h: [B, G, N, W] with W = (H/G)·P; dA: [B, T, H]; dx: [B, T, H, P]; Bt, Ct:
+// h: [B, G, W, N] with W = (H/G)·P; dA: [B, T, H]; dx: [B, T, H, P]; Bt, Ct:
 // [B, T, G, N]. Returns y [B, T, di] and the last h.
 func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
 	g := h.Graph()
@@ -90,19 +90,19 @@ func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
 	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))  // [Bn, G, J, 1]
 	late := Mul(dx, ExpandAxes(Exp(Sub(total, sum)), 4))                        // [Bn, G, J, Q, P]
 	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)         // [Bn, G, Q, W]
-	added := DotGeneral(Bt, []int{2}, []int{0, 1}, late, []int{2}, []int{0, 1}) // [Bn, G, N, W]
-	added = Reshape(added, B, n, G, N, W)
-	kept := Reshape(BroadcastToDims(Exp(total), B*n, G, J, P), B, n, G, 1, W) // [B, n, G, 1, W]
+	added := DotGeneral(late, []int{2}, []int{0, 1}, Bt, []int{2}, []int{0, 1}) // [Bn, G, W, N]
+	added = Reshape(added, B, n, G, W, N)
+	kept := Reshape(BroadcastToDims(Exp(total), B*n, G, J, P), B, n, G, W, 1) // [B, n, G, W, 1]
 
 	// From chunk to chunk.
 	before := make([]*Node, n)
 	for i := range n {
-		at := func(x *Node, m int) *Node { return Reshape(Slice(x, AxisRange(), AxisRange(i, i+1)), B, G, m, W) }
-		before[i] = Reshape(h, B, 1, G, N, W)
+		at := func(x *Node, m int) *Node { return Reshape(Slice(x, AxisRange(), AxisRange(i, i+1)), B, G, W, m) }
+		before[i] = Reshape(h, B, 1, G, W, N)
 		h = Add(Mul(h, at(kept, 1)), at(added, N))
 	}
-	entering := Reshape(Concatenate(before, 1), B*n, G, N, W)
-	carried := DotGeneral(Ct, []int{3}, []int{0, 1}, entering, []int{2}, []int{0, 1}) // [Bn, G, Q, W]
+	entering := Reshape(Concatenate(before, 1), B*n, G, W, N)
+	carried := DotGeneral(Ct, []int{3}, []int{0, 1}, entering, []int{3}, []int{0, 1}) // [Bn, G, Q, W]
 	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)      // [Bn, G, J, Q, P]
 	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                         // [Bn, G, J, Q, P]
 	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                    // [B, nQ, di]

@@ -10,7 +10,7 @@ import (
 // the convolution and the state space's hidden state. It is O(1) in T.
 type State struct {
 	Conv *Node // [B, K-1, ConvDim]
-	SSM  *Node // Mamba-1: [B, N, di]; Mamba-2: [B, G, N, di/G]
+	SSM  *Node // Mamba-1: [B, N, di]; Mamba-2: [B, G, di/G, N]
 }
 
 // StateShapes returns the shapes of one layer's State for a batch. Zeros are the
@@ -18,7 +18,7 @@ type State struct {
 func (c Config) StateShapes(batch int) (conv, ssm shapes.Shape) {
 	conv = shapes.Make(dtypes.Float32, batch, c.DConv-1, c.ConvDim())
 	if c.Kind == Mamba2 {
-		return conv, shapes.Make(dtypes.Float32, batch, c.NGroups, c.DState, c.DInner()/c.NGroups)
+		return conv, shapes.Make(dtypes.Float32, batch, c.NGroups, c.DInner()/c.NGroups, c.DState)
 	}
 	return conv, shapes.Make(dtypes.Float32, batch, c.DState, c.DInner())
 }

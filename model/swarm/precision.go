@@ -90,7 +90,7 @@ func ReadFloats(src Source, name string) ([]float32, error) {
 		return nil, fmt.Errorf("tensor %s: %w", name, err)
 	}
 	n := elements(shape)
-	raw := make([]byte, n*int(dtype.Memory()))
+	raw := make([]byte, n*dtype.Size())
 	if err := src.Read(name, raw); err != nil {
 		return nil, fmt.Errorf("read tensor %s: %w", name, err)
 	}

@@ -93,7 +93,6 @@ const (
 
 func stateName(i int) string        { return fmt.Sprintf("state.%d", i) }
 func slotPrefix(s int) string       { return fmt.Sprintf("slot.%d.", s) }
-func (m *Model) stateCount() int    { return 2 * m.cfg.Base.NLayer }
 func (m *Model) resetsOnSwap() bool { return m.cfg.EncoderState == Reset && !m.cfg.Plain() }
 func (m *Model) fusesOutputs() bool { return !m.cfg.Plain() && m.cfg.Fusion != FuseWeights }
 
