@@ -55,22 +55,3 @@ func newTensor(spec swarm.TensorSpec, rng *rand.Rand) ([]float32, bool) {
 	}
 	return values, true
 }
-
-// ExportEncoder returns what SavePretrained needs to write encoder e of a swarm
-// with the decoder as a plain Mamba.
-func ExportEncoder(p *Pretrained, cfg *config.Config, e int) SaveOptions {
-	kind, layers := p.Config.Swarm.Base.Kind, p.Config.Swarm.NumEncoderLayers
-	return SaveOptions{
-		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir,
-		Origin: func(spec swarm.TensorSpec) Origin {
-			name := spec.Name
-			if spec.Layer != swarm.None && spec.Layer < layers {
-				within := name[len(swarm.LayerTensor(swarm.None, spec.Layer, "")):]
-				if swarm.EncoderOwns(kind, within) {
-					name = swarm.LayerTensor(e, spec.Layer, within)
-				}
-			}
-			return Origin{Source: p, Name: name}
-		},
-	}
-}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/mamba-encoder-swarm/mes/hub/safetensors"
@@ -22,12 +22,18 @@ type Pretrained struct {
 	Config     *config.Config
 	Generation *config.GenerationConfig // nil if the folder has no generation_config.json
 
-	set *safetensors.Set
+	weights store
 }
 
 // FromPretrained opens a model folder. The error says which file is missing or at
 // fault. Close it when no tensor is needed any more.
-func FromPretrained(dir string) (*Pretrained, error) {
+func FromPretrained(dir string) (*Pretrained, error) { return open(dir, false) }
+
+// FromCheckpoint opens a folder to convert it: like FromPretrained, but where there
+// is no safetensors file it reads pytorch_model.bin, or its shards.
+func FromCheckpoint(dir string) (*Pretrained, error) { return open(dir, true) }
+
+func open(dir string, pytorch bool) (*Pretrained, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("open model %s: %w; give a folder with config.json and model.safetensors", dir, notFolder(err))
 	}
@@ -36,22 +42,25 @@ func FromPretrained(dir string) (*Pretrained, error) {
 		return nil, fmt.Errorf("open model %s: %w", dir, err)
 	}
 	p := &Pretrained{Dir: dir, Config: cfg}
-	gen, err := config.LoadGeneration(filepath.Join(dir, config.GenerationFileName))
+	p.Generation, err = config.LoadGeneration(filepath.Join(dir, config.GenerationFileName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open model %s: %w", dir, err)
 	}
-	p.Generation = gen
-	if p.set, err = safetensors.OpenDir(dir); err != nil {
-		if _, statErr := os.Stat(filepath.Join(dir, PickleFile)); statErr == nil && errors.Is(err, safetensors.ErrNoModel) {
-			err = fmt.Errorf("the weights are in %s; run `mes convert %s -o DIR` once to get model.safetensors", PickleFile, dir)
-		}
+	set, err := safetensors.OpenDir(dir)
+	switch {
+	case err == nil:
+		p.weights = mapped{set}
+	case !errors.Is(err, safetensors.ErrNoModel) || !hasPickle(dir):
 		return nil, fmt.Errorf("open model %s: %w", dir, err)
+	case !pytorch:
+		return nil, fmt.Errorf("open model %s: the weights are in %s; run `mes convert -o DIR %s` once to get model.safetensors", dir, PickleFile, dir)
+	default:
+		if p.weights, err = openPickle(dir); err != nil {
+			return nil, fmt.Errorf("open model %s: %w", dir, err)
+		}
 	}
 	return p, nil
 }
-
-// PickleFile is the weights file of PyTorch, which only conversion reads.
-const PickleFile = "pytorch_model.bin"
 
 func notFolder(err error) error {
 	if err == nil {
@@ -78,10 +87,28 @@ func (p *Pretrained) Tokenizer() (tokenizer.Tokenizer, error) {
 }
 
 // Close closes the weights files.
-func (p *Pretrained) Close() error { return p.set.Close() }
+func (p *Pretrained) Close() error { return p.weights.Close() }
 
 // Names returns the names of all tensors in the folder, as its files spell them.
-func (p *Pretrained) Names() []string { return p.set.Names() }
+func (p *Pretrained) Names() []string { return p.weights.Names() }
+
+// Surplus returns the names of the tensors in the folder that its model does not
+// use. A copy of the embedding as head of a model that ties the two is not among
+// them.
+func (p *Pretrained) Surplus() []string {
+	used := map[string]bool{"lm_head.weight": true}
+	for _, spec := range p.Config.Swarm.Tensors() {
+		name := p.fileName(spec.Name)
+		used[name], used[name+"_scale"] = true, true
+	}
+	var out []string
+	for _, name := range p.Names() {
+		if !used[name] {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // Info implements [swarm.Source].
 func (p *Pretrained) Info(name string) (dtypes.DType, []int, error) {
@@ -89,49 +116,64 @@ func (p *Pretrained) Info(name string) (dtypes.DType, []int, error) {
 	if err != nil {
 		return dtypes.InvalidDType, nil, err
 	}
-	dtype, ok := dtypesByName[t.DType]
+	return t.info(name)
+}
+
+// info says what Info of a source returns.
+func (t stored) info(name string) (dtypes.DType, []int, error) {
+	dtype, ok := dtypesByName[t.dtype]
 	if !ok {
-		return dtypes.InvalidDType, nil, fmt.Errorf("tensor %s has type %s, which models do not use", name, t.DType)
+		return dtypes.InvalidDType, nil, fmt.Errorf("tensor %s has type %s, which models do not use", name, t.dtype)
 	}
-	return dtype, t.Shape, nil
+	return dtype, t.shape, nil
 }
 
 // Read implements [swarm.Source].
 func (p *Pretrained) Read(name string, dst []byte) error {
-	t, err := p.tensor(name)
-	if err != nil {
-		return err
+	for {
+		t, err := p.tensor(name)
+		if err != nil {
+			return err
+		}
+		if int64(len(dst)) != t.bytes {
+			return fmt.Errorf("tensor %s has %d bytes, %d were asked for", name, t.bytes, len(dst))
+		}
+		// A Release at the same time may have closed the file: it is opened anew.
+		if err := t.read(dst); !errors.Is(err, os.ErrClosed) {
+			return err
+		}
 	}
-	if int64(len(dst)) != t.NumBytes() {
-		return fmt.Errorf("tensor %s has %d bytes, %d were asked for", name, t.NumBytes(), len(dst))
-	}
-	_, err = t.ReadAt(dst, 0)
-	return err
 }
 
 // Release implements [swarm.Source]: it unmaps the files of encoders.
 func (p *Pretrained) Release(names []string) {
-	var done []string
+	last := ""
 	for _, name := range names {
-		shard, ok := p.set.Shard(name)
-		if !ok || slices.Contains(done, shard) || len(p.set.Shards()) == 1 {
+		file, ok := p.weights.Shard(p.fileName(name))
+		if !ok || file == last || file == safetensors.ModelFile || file == PickleFile {
 			continue
 		}
-		done = append(done, shard)
-		_ = p.set.Drop(shard) // an error leaves it mapped, which costs address space only
+		last = file
+		_ = p.weights.Drop(file) // an error leaves it mapped, which costs address space only
 	}
 }
 
 // tensor finds a tensor under its own name or that of the original layout.
-func (p *Pretrained) tensor(name string) (safetensors.Tensor, error) {
-	if p.Config.Original && name == "backbone.embeddings.weight" {
-		name = "backbone.embedding.weight"
-	}
-	t, err := p.set.Tensor(name)
-	if errors.Is(err, safetensors.ErrTensorNotFound) {
-		return t, fmt.Errorf("%s holds %w", p.Dir, swarm.ErrNoTensor)
+func (p *Pretrained) tensor(name string) (stored, error) {
+	t, err := p.weights.lookup(p.fileName(name))
+	if errors.Is(err, swarm.ErrNoTensor) {
+		return t, fmt.Errorf("%s holds %w", p.Dir, err)
 	}
 	return t, err
+}
+
+// fileName returns what the folder's files call a tensor: the original layout has
+// another name for the embedding.
+func (p *Pretrained) fileName(name string) string {
+	if p.Config.Original {
+		return strings.Replace(name, "backbone.embeddings.", "backbone.embedding.", 1)
+	}
+	return name
 }
 
 // dtypesByName are the types of the format that a model's tensors may have.

@@ -42,7 +42,8 @@ type command struct {
 // commands lists all verbs in the order of the help text.
 func commands() []command {
 	return []command{
-		generateCommand, growCommand, envCommand, serveCommand, versionCommand,
+		generateCommand, growCommand, exportEncoderCommand, convertCommand, inspectCommand,
+		envCommand, serveCommand, versionCommand,
 	}
 }
 

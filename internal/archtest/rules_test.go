@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 
 	"hub/safetensors": {},
 	"hub/pickle":      {},
-	"hub":             {"hub/safetensors", "model/config", "model/swarm", "model/tokenizer"},
+	"hub":             {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
 	"web/view": {},
 	"web":      {"web/view", "model/engine"},
