@@ -11,6 +11,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/mamba-encoder-swarm/mes/internal/backend"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit/oracle"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
@@ -140,7 +141,7 @@ func swarms(kind mamba.Kind) map[string]Config {
 
 // slow reports whether compiling on the back end takes seconds, so that a test runs
 // short texts (fewer lengths of graphs) and leaves out variants of the same graphs.
-func slow(b compute.Backend) bool { return b.Name() != "go" }
+func slow(t *testing.T, b compute.Backend) bool { return b != testkit.Backend(t, backend.Go) }
 
 // TestContract holds every way of reading a text to the oracle: whole, in the
 // router's chunks, ragged, step by step, and prefill followed by decoding.
@@ -149,7 +150,7 @@ func TestContract(t *testing.T) {
 		for _, kind := range kinds {
 			for name, c := range swarms(kind) {
 				length := 40
-				if slow(b) {
+				if slow(t, b) {
 					if name != "chunk" && name != "weights, reset" && name != "token, reset" {
 						continue
 					}
@@ -164,7 +165,7 @@ func TestContract(t *testing.T) {
 					}
 					want := newReference(c, src).run(ids, plan)
 					holdScores(t, m, ids, plan, want)
-					if !slow(b) || name == "chunk" {
+					if !slow(t, b) || name == "chunk" {
 						holdFeeds(t, m, ids, plan, want)
 					}
 					if name == "chunk" {
@@ -262,7 +263,7 @@ func TestCopiesAreDense(t *testing.T) {
 				state  EncoderState
 				fusion Fusion
 			}{{Handoff, FuseAttention}, {Handoff, FuseWeights}, {Reset, FuseAttention}} {
-				if slow(b) && how.fusion == FuseWeights {
+				if slow(t, b) && how.fusion == FuseWeights {
 					continue
 				}
 				c := tinySwarm(kind)
