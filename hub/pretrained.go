@@ -59,6 +59,7 @@ func open(dir string, pytorch bool) (*Pretrained, error) {
 			return nil, fmt.Errorf("open model %s: %w", dir, err)
 		}
 	}
+	p.weights = rescale(p.weights, cfg)
 	return p, nil
 }
 

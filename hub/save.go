@@ -151,7 +151,9 @@ var tokenizerFiles = []string{
 
 // files writes the configuration and copies the tokenizer.
 func (w *writer) files() error {
-	if err := w.Config.Save(w.dir); err != nil {
+	cfg := *w.Config
+	cfg.RescaleResidual = false // the tensors were divided when they were read
+	if err := cfg.Save(w.dir); err != nil {
 		return err
 	}
 	if w.Generation != nil {

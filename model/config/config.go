@@ -60,6 +60,11 @@ type Config struct {
 	EOS []int // eos_token_id, one, several or none
 	PAD int   // pad_token_id, -1 none
 
+	// RescaleResidual is rescale_prenorm_residual: whoever reads the weights divides
+	// out_proj by the root of the number of layers. It was meant for initialisation,
+	// but transformers 5 does it to every checkpoint that it loads.
+	RescaleResidual bool
+
 	DType string // torch_dtype or dtype: how the weights are stored; "" unknown
 	// GrownFrom names the plain model that every encoder is still a copy of; empty
 	// for a trained swarm and for a plain model.
@@ -215,16 +220,6 @@ func writeFile(path string, data []byte) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// Extra returns the text of a key that this package does not know, and whether the
-// file had it.
-func (c *Config) Extra(key string) (string, bool) {
-	if slices.ContainsFunc(c.table(), func(f field[Config]) bool { return f.named(key) }) {
-		return "", false
-	}
-	n, ok := lookup(c.file, key)
-	return n.String(), ok
 }
 
 // table returns the keys of a file of c's kind.

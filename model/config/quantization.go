@@ -134,8 +134,10 @@ func (q *Quantization) node() node {
 		member{"num_bits", intNode(q.Bits)}, member{"type", stringNode("int")},
 		member{"symmetric", boolNode(true)}, member{"strategy", stringNode("channel")},
 		member{"dynamic", boolNode(false)})
+	// Without the format in the group, the library takes the one for packed integers.
 	group := object(
-		member{"targets", listNode(q.Targets, stringNode)}, member{"weights", weights},
+		member{"targets", listNode(q.Targets, stringNode)}, member{"format", stringNode(q.Format)},
+		member{"weights", weights},
 		member{"input_activations", words[0]}, member{"output_activations", words[0]})
 	return object(
 		member{"quant_method", stringNode(quantMethod)}, member{"format", stringNode(q.Format)},

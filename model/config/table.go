@@ -94,6 +94,8 @@ var stack = []field[Config]{
 		meaning: "Added to the mean square in RMS norms."},
 	{key: "mixer_rms_eps", bases: onlyFalcon, codec: number(unit, func(c *Config) *float64 { return &c.Swarm.Base.MixerNormEps }),
 		meaning: "The same for Falcon's norms on B, C and delta."},
+	{key: "rescale_prenorm_residual", omit: true, codec: boolean(func(c *Config) *bool { return &c.RescaleResidual }),
+		meaning: "The out_proj matrices are divided by the root of the number of layers when they are read, as transformers 5 does."},
 	{key: "tie_word_embeddings", codec: boolean(func(c *Config) *bool { return &c.Swarm.Base.TieWordEmbedding }),
 		meaning: "The head is the embedding; otherwise lm_head.weight."},
 }

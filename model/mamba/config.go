@@ -39,7 +39,8 @@ type Config struct {
 	TimeStepLimit [2]float64
 
 	// NormGroupSize is the width over which Mamba-2's gated norm takes its mean:
-	// 0 or di in transformers, di/n_groups in the original implementation.
+	// di/n_groups in the original implementation and transformers 5; 0 means di, as
+	// in transformers 4.
 	NormGroupSize int
 	// NormBeforeGate normalises y before multiplying by silu(z) (Mamba-2 only).
 	NormBeforeGate bool

@@ -94,10 +94,10 @@ func ReadFloats(src Source, name string) ([]float32, error) {
 	if err := src.Read(name, raw); err != nil {
 		return nil, fmt.Errorf("read tensor %s: %w", name, err)
 	}
-	out := make([]float32, n)
 	if dtype != dtypes.Int8 {
-		return out, toFloats(out, raw, dtype)
+		return DecodeFloats(raw, dtype)
 	}
+	out := make([]float32, n)
 	scales, err := ReadFloats(src, scaleName(name))
 	if err != nil {
 		return nil, err
@@ -112,8 +112,9 @@ func ReadFloats(src Source, name string) ([]float32, error) {
 	return out, nil
 }
 
-// toFloats widens raw little-endian values to f32.
-func toFloats(dst []float32, raw []byte, dtype dtypes.DType) error {
+// DecodeFloats widens little-endian values of a float type to f32.
+func DecodeFloats(raw []byte, dtype dtypes.DType) ([]float32, error) {
+	dst := make([]float32, len(raw)/dtype.Size())
 	switch dtype {
 	case dtypes.Float32:
 		copy(bytesOf(dst), raw)
@@ -134,9 +135,9 @@ func toFloats(dst []float32, raw []byte, dtype dtypes.DType) error {
 			dst[i] = float32(math.Float64frombits(bits))
 		}
 	default:
-		return fmt.Errorf("values of type %s are not supported", dtype)
+		return nil, fmt.Errorf("values of type %s are not supported", dtype)
 	}
-	return nil
+	return dst, nil
 }
 
 // halfToFloat widens an IEEE 754 half-precision value.
