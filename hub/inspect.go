@@ -27,10 +27,10 @@ type Report struct {
 
 	Parameters       int64 `json:"parameters"`
 	ActiveParameters int64 `json:"active_parameters"` // that a token meets
-	FLOPs            int64 `json:"flops_per_token"`   // see [FLOPs]
+	FLOPs            int64 `json:"flops_per_token"`   // see [swarm.Config.FLOPs]
 
 	DiskBytes   map[string]int64          `json:"disk_bytes"`          // tensors by type in the files
-	MemoryBytes map[swarm.Precision]int64 `json:"active_memory_bytes"` // see [MemoryBytes]
+	MemoryBytes map[swarm.Precision]int64 `json:"active_memory_bytes"` // see [swarm.Config.MemoryBytes]
 
 	Tree  []Group      `json:"tensors"`
 	Files []ReportFile `json:"files"`
@@ -56,14 +56,14 @@ func Inspect(p *Pretrained) *Report {
 	r := &Report{
 		Model: p.Dir, ModelType: p.Config.ModelType, Base: string(c.Base.Kind), GrownFrom: p.Config.GrownFrom,
 		Layers: c.Base.NLayer, EncoderLayers: c.NumEncoderLayers,
-		Parameters: int64(total), ActiveParameters: int64(active), FLOPs: FLOPs(c),
+		Parameters: int64(total), ActiveParameters: int64(active), FLOPs: c.FLOPs(),
 		DiskBytes: map[string]int64{}, MemoryBytes: map[swarm.Precision]int64{}, Surplus: p.Surplus(),
 	}
 	if !c.Plain() {
 		r.Encoders, r.ActiveEncoders = c.Router.NumEncoders, c.Router.EncodersPerToken
 	}
 	for _, precision := range []swarm.Precision{swarm.F32, swarm.BF16, swarm.Int8} {
-		r.MemoryBytes[precision] = MemoryBytes(c, precision)
+		r.MemoryBytes[precision] = c.MemoryBytes(precision)
 	}
 	h := p.headers(r)
 	for _, t := range h.tensors {
@@ -78,9 +78,10 @@ func Inspect(p *Pretrained) *Report {
 	return r
 }
 
-// headers are types and shapes of tensors, in memory.
+// headers are types and shapes of tensors as the files have them, in memory.
 type headers struct {
 	p       *Pretrained
+	files   store
 	tensors map[string]stored // by the files' names
 	faults  map[string]error  // of tensors that could not be looked up
 }
@@ -91,7 +92,10 @@ var errReported = errors.New("its file is at fault")
 // headers reads the header of every file, closing each before the next, and adds
 // the files and their faults to the report.
 func (p *Pretrained) headers(r *Report) *headers {
-	h := &headers{p: p, tensors: map[string]stored{}, faults: map[string]error{}}
+	h := &headers{p: p, files: p.weights, tensors: map[string]stored{}, faults: map[string]error{}}
+	if r, ok := p.weights.(rescaled); ok {
+		h.files = r.store
+	}
 	namesIn := map[string][]string{}
 	for _, name := range p.Names() {
 		file, _ := p.weights.Shard(name)
@@ -115,7 +119,7 @@ func (p *Pretrained) headers(r *Report) *headers {
 // none of its tensors is known.
 func (h *headers) read(names []string) error {
 	for _, name := range names {
-		t, err := h.p.weights.lookup(name)
+		t, err := h.files.lookup(name)
 		switch {
 		case err == nil:
 			h.tensors[name] = t

@@ -222,6 +222,16 @@ func writeFile(path string, data []byte) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
+// Extra returns the text of a key that this package does not know, and whether the
+// file had it.
+func (c *Config) Extra(key string) (string, bool) {
+	if slices.ContainsFunc(c.table(), func(f field[Config]) bool { return f.named(key) }) {
+		return "", false
+	}
+	n, ok := lookup(c.file, key)
+	return n.String(), ok
+}
+
 // table returns the keys of a file of c's kind.
 func (c *Config) table() []field[Config] {
 	if c.Original {

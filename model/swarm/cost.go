@@ -1,4 +1,4 @@
-package hub
+package swarm
 
 import (
 	"strings"
@@ -6,7 +6,6 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 	"github.com/mamba-encoder-swarm/mes/model/router"
-	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
 
 // FLOPs returns the floating-point operations that one token costs in decoding:
@@ -25,7 +24,7 @@ import (
 // Convolution and scan run once for each of k slots (once in all with fusion
 // weights). Norms, activations and gates are not counted: they are of the order of
 // d a layer.
-func FLOPs(c swarm.Config) int64 {
+func (c Config) FLOPs() int64 {
 	b, slots := c.Base, int64(c.Slots())
 	n := 2 * int64(b.VocabSize) * int64(b.DModel)
 	for l := range b.NLayer {
@@ -41,7 +40,7 @@ func FLOPs(c swarm.Config) int64 {
 	r := c.Router
 	values := int64(r.Dim * len(r.HalfLives))
 	decision := 2 * int64(r.NumEncoders) * values
-	if c.Fusion == swarm.FuseWeights {
+	if c.Fusion == FuseWeights {
 		for _, t := range c.EncoderTensors(0) {
 			decision += 2 * int64(r.EncodersPerToken) * int64(t.Elements())
 		}
@@ -76,28 +75,28 @@ func layerFLOPs(b mamba.Config) int64 {
 // MemoryBytes returns the size of the weights that a token meets, as they are held
 // in memory at a precision: the core and k of the E encoders, int8 with its scales.
 // States and buffers of the computation are not counted.
-func MemoryBytes(c swarm.Config, p swarm.Precision) int64 {
+func (c Config) MemoryBytes(p Precision) int64 {
 	var n int64
 	for _, t := range c.CoreTensors() {
-		n += held(t, p)
+		n += heldBytes(t, p)
 	}
-	if c.Base.TieWordEmbedding && p == swarm.Int8 { // the head is a matrix of its own then
-		n += held(swarm.TensorSpec{Name: "lm_head.weight", Shape: []int{c.Base.VocabSize, c.Base.DModel}}, p)
+	if c.Base.TieWordEmbedding && p == Int8 { // the head is a matrix of its own then
+		n += heldBytes(TensorSpec{Name: headName, Shape: []int{c.Base.VocabSize, c.Base.DModel}}, p)
 	}
 	if c.Plain() {
 		return n
 	}
 	k := int64(c.Router.EncodersPerToken)
-	if c.Fusion == swarm.FuseWeights { // merged in f32, and the result is one more
-		p, k = swarm.F32, k+1
+	if c.Fusion == FuseWeights { // merged in f32, and the result is one more
+		p, k = F32, k+1
 	}
 	for _, t := range c.EncoderTensors(0) {
-		n += k * held(t, p)
+		n += k * heldBytes(t, p)
 	}
 	return n
 }
 
-func held(t swarm.TensorSpec, p swarm.Precision) int64 {
+func heldBytes(t TensorSpec, p Precision) int64 {
 	dtype := p.Stored(t.Name)
 	n := int64(t.Elements()) * int64(dtype.Size())
 	if dtype == dtypes.Int8 {
