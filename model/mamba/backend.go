@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -25,9 +27,9 @@ func sliceAt(x *Node, axis int, start *Node, size int) *Node {
 	return Reshape(GatherSlices(x, []int{axis}, Reshape(start, 1), []int{size}, true), dims...)
 }
 
-// setRow writes row [1, ...] into axis 0 of x at the scalar int32 index; the row
-// there must be zero.
-func setRow(x, row, index *Node) *Node {
+// setRows writes rows [n, ...] into axis 0 of x from the scalar int32 index on; the
+// rows there must be zero.
+func setRows(x, rows, index *Node) *Node {
 	if x.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
 		starts := make([]*Node, x.Rank())
 		zero := Sub(index, index)
@@ -35,17 +37,45 @@ func setRow(x, row, index *Node) *Node {
 			starts[i] = zero
 		}
 		starts[0] = index
-		return DynamicUpdateSlice(x, row, starts)
+		return DynamicUpdateSlice(x, rows, starts)
 	}
-	return ScatterSum(x, Reshape(index, 1, 1), row, true, true)
+	n := rows.Shape().Dimensions[0]
+	at := Add(Reshape(index, 1, 1), Iota(x.Graph(), shapes.Make(dtypes.Int32, n, 1), 0))
+	return ScatterSum(x, at, rows, true, true)
+}
+
+// onGPU reports whether a back end computes on a GPU.
+func onGPU(b compute.Backend) bool {
+	return strings.Contains(strings.ToLower(b.Description()), "cuda")
 }
 
 // defaultScan picks how Mamba-1's recurrence is computed where the configuration
 // leaves it open: a loop over time costs almost nothing an iteration on a CPU but
-// about 20 µs on a GPU, where the parallel form is the faster one.
+// about 20 µs on a GPU, where fewer and wider steps are faster. Neither has a
+// gradient.
 func defaultScan(b compute.Backend) Scan {
-	if strings.Contains(strings.ToLower(b.Description()), "cuda") {
-		return ScanAssociative
+	if onGPU(b) {
+		return ScanChunked
 	}
 	return ScanSequential
+}
+
+// ssdChunk is the longest chunk of the SSD algorithm that is built: longer ones
+// cost more arithmetic, shorter ones a larger graph with more launches.
+func ssdChunk(b compute.Backend) int {
+	if onGPU(b) {
+		return 256
+	}
+	return 64
+}
+
+// product contracts rows [n, in] with weight [out, in] and returns [n, out] in f32.
+// A CPU widens a weight of low precision, which XLA fuses into a matrix-vector
+// product; a GPU has units for bf16 times bf16 that add up in f32.
+func product(rows, weight *Node) *Node {
+	if weight.DType() == dtypes.BFloat16 && onGPU(rows.Graph().Backend()) {
+		return Dot(ConvertDType(rows, dtypes.BFloat16), weight).WithAccumulatorDType(dtypes.Float32).WithOutputDType(dtypes.Float32).
+			General([]int{1}, nil, []int{1}, nil)
+	}
+	return DotGeneral(rows, []int{1}, nil, widen(weight), []int{1}, nil)
 }

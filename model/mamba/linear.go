@@ -40,10 +40,7 @@ func matmul(x, weight *Node) *Node {
 	dims := x.Shape().Dimensions
 	in := dims[len(dims)-1]
 	rows := Reshape(x, x.Shape().Size()/in, in) // [rows, in]
-	if weight.DType() != dtypes.Float32 {
-		weight = ConvertDType(weight, dtypes.Float32)
-	}
-	y := DotGeneral(rows, []int{1}, nil, weight, []int{1}, nil) // [rows, out]
+	y := product(rows, weight)                  // [rows, out]
 	return Reshape(y, append(append([]int{}, dims[:len(dims)-1]...), weight.Shape().Dimensions[0])...)
 }
 

@@ -13,11 +13,13 @@ type Scan int
 const (
 	ScanDefault     Scan = iota // chosen by back end
 	ScanSequential              // a loop over time: least work, no gradient
-	ScanAssociative             // parallel within chunks: log2(chunk) times the work, differentiable
+	ScanChunked                 // a loop over chunks that are computed in parallel: no gradient
+	ScanAssociative             // the same without a loop: a larger graph, differentiable
 )
 
-// associativeChunk is the length of the parallel pieces of ScanAssociative.
-const associativeChunk = 64
+// scanChunk is the length of the pieces that are computed in parallel, at log2 of it
+// times the work.
+const scanChunk = 64
 
 // selectiveScan computes h_t = exp(delta_t A)·h_{t-1} + B_t·(delta x)_t and
 // y_t = C_t·h_t for every t (Gu & Dao 2023, eq. 2; a custom kernel would replace
@@ -34,14 +36,17 @@ func (c Config) selectiveScan(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	if form == ScanDefault {
 		form = defaultScan(h.Graph().Backend())
 	}
-	if form == ScanSequential {
-		return scanSequential(h, delta, dx, A, Bt, Ct)
+	switch form {
+	case ScanSequential:
+		return scanLoop(h, delta, dx, A, Bt, Ct, 1)
+	case ScanChunked:
+		return scanLoop(h, delta, dx, A, Bt, Ct, min(scanChunk, T))
 	}
 	var ys []*Node
-	for t := 0; t < T; t += associativeChunk {
-		cut := func(x *Node) *Node { return Slice(x, AxisRange(), AxisRange(t, min(t+associativeChunk, T))) }
+	for t := 0; t < T; t += scanChunk {
+		cut := func(x *Node) *Node { return Slice(x, AxisRange(), AxisRange(t, min(t+scanChunk, T))) }
 		var yc *Node
-		yc, h = scanAssociative(h, cut(delta), cut(dx), A, cut(Bt), cut(Ct))
+		yc, h = scanParallel(h, cut(delta), cut(dx), A, cut(Bt), cut(Ct))
 		ys = append(ys, yc)
 	}
 	return Concatenate(ys, 1), h
@@ -54,14 +59,15 @@ func scanStep(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	return DotGeneral(Ct, []int{2}, []int{0}, h, []int{1}, []int{0}), h                   // [B, 1, di]
 }
 
-// scanSequential is selectiveScan as a loop with one step an iteration.
-func scanSequential(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+// scanLoop is selectiveScan as a loop over pieces of q tokens.
+func scanLoop(h, delta, dx, A, Bt, Ct *Node, q int) (y, last *Node) {
 	g := h.Graph()
-	B, N, di := h.Shape().Dimensions[0], h.Shape().Dimensions[1], h.Shape().Dimensions[2]
+	B, di := h.Shape().Dimensions[0], h.Shape().Dimensions[2]
 	T := delta.Shape().Dimensions[1]
-	timeMajor := func(x *Node) *Node { return TransposeAllDims(x, 1, 0, 2) } // [T, B, n]
+	end := (T + q - 1) / q * q
+	timeMajor := func(x *Node) *Node { return TransposeAllDims(padTime(x, end), 1, 0, 2) } // [end, B, n]
 	state := []*Node{
-		Const(g, int32(0)), h, Zeros(g, shapes.Make(dtypes.Float32, T, B, di)),
+		Const(g, int32(0)), h, Zeros(g, shapes.Make(dtypes.Float32, end, B, di)),
 		timeMajor(delta), timeMajor(dx), A, timeMajor(Bt), timeMajor(Ct),
 	}
 	names := []string{"t", "h", "y", "delta", "dx", "A", "B", "C"}
@@ -78,18 +84,22 @@ func scanSequential(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	body := NewClosure(g, func(g *Graph) []*Node {
 		p := parameters(g)
 		t, h, y, delta, dx, A, Bt, Ct := p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
-		row := func(x *Node, n int) *Node { return Reshape(sliceAt(x, 0, t, 1), B, 1, n) }
-		yt, h := scanStep(h, row(delta, di), row(dx, di), A, row(Bt, N), row(Ct, N))
-		y = setRow(y, Reshape(yt, 1, B, di), t)
-		return []*Node{Add(t, Const(g, int32(1))), h, y, delta, dx, A, Bt, Ct}
+		piece := func(x *Node) *Node { return TransposeAllDims(sliceAt(x, 0, t, q), 1, 0, 2) } // [B, q, n]
+		scan := scanParallel
+		if q == 1 {
+			scan = scanStep
+		}
+		yt, h := scan(h, piece(delta), piece(dx), A, piece(Bt), piece(Ct))
+		y = setRows(y, TransposeAllDims(yt, 1, 0, 2), t)
+		return []*Node{Add(t, Const(g, int32(q))), h, y, delta, dx, A, Bt, Ct}
 	})
 	out := While(cond, body, state...)
-	return TransposeAllDims(out[2], 1, 0, 2), out[1]
+	return Slice(TransposeAllDims(out[2], 1, 0, 2), AxisRange(), AxisRange(0, T)), out[1]
 }
 
-// scanAssociative is selectiveScan as a Hillis-Steele scan over pairs (a, b) of
+// scanParallel is selectiveScan as a Hillis-Steele scan over pairs (a, b) of
 // h -> a·h + b: log2(T) rounds of elementwise work over [B, T, N, di].
-func scanAssociative(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+func scanParallel(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	B, N, di := h.Shape().Dimensions[0], h.Shape().Dimensions[1], h.Shape().Dimensions[2]
 	T := delta.Shape().Dimensions[1]
 	a := Exp(Mul(Reshape(A, 1, 1, N, di), Reshape(delta, B, T, 1, di))) // [B, T, N, di]
@@ -101,7 +111,7 @@ func scanAssociative(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 		b = Concatenate([]*Node{to(b, s), Add(from(b, s), Mul(late, to(b, T-s)))}, 1)
 		a = Concatenate([]*Node{to(a, s), Mul(late, to(a, T-s))}, 1)
 	}
-	hs := Add(b, Mul(a, Reshape(h, B, 1, N, di)))      // [B, T, N, di]
-	y = ReduceSum(Mul(Reshape(Ct, B, T, N, 1), hs), 2) // [B, T, di]
+	hs := Add(b, Mul(a, Reshape(h, B, 1, N, di)))                        // [B, T, N, di]
+	y = DotGeneral(Ct, []int{2}, []int{0, 1}, hs, []int{2}, []int{0, 1}) // [B, T, di]
 	return y, Reshape(from(hs, T-1), B, N, di)
 }

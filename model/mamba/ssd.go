@@ -8,10 +8,6 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// ssdChunk is the longest chunk of the SSD algorithm that is built: longer ones
-// cost more arithmetic, shorter ones a larger graph.
-const ssdChunk = 64
-
 // scanSSD is Mamba-2's mixer between in_proj and the gate (Dao & Gu 2024, §6):
 // B and C are shared by the heads of a group, A is one scalar per head.
 //
@@ -38,7 +34,7 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	if T == 1 {
 		y, ssm = ssdStep(s.SSM, dA, dx, Bt, Ct)
 	} else {
-		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk, T))
+		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend()), T))
 	}
 	skip := Mul(Reshape(x, B, T, H, P), Reshape(w("D"), 1, 1, H, 1)) // [B, T, H, P]
 	return Add(y, Reshape(skip, B, T, di)), z, State{conv, ssm}

@@ -10,9 +10,8 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 )
 
-// buckets are the lengths of the graphs that run over several tokens, ascending;
-// a shorter piece of text is padded at its end to the next of them.
-var buckets = []int{16, 64, 256, 512}
+// buckets are the lengths of the graphs that run over several tokens, ascending.
+var buckets = []int{16, 64, 256, 512, 2048}
 
 // output says which logits a program returns.
 type output int
@@ -36,16 +35,21 @@ type pending struct {
 	err     error
 }
 
-// bucket returns the length of the graph that runs n tokens, or as many of them as
-// one graph takes.
+// bucket returns the length of the graph that runs the first of n tokens: the
+// shortest that takes all of them where that wastes less than half of it, else the
+// longest that they fill.
 func bucket(n int) int {
 	if n == 1 {
 		return 1
 	}
-	for _, b := range buckets {
-		if n <= b {
-			return b
+	for i, b := range buckets {
+		switch {
+		case n > b:
+			continue
+		case i > 0 && 2*n <= b:
+			return buckets[i-1]
 		}
+		return b
 	}
 	return buckets[len(buckets)-1]
 }
