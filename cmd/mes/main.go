@@ -43,6 +43,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		generateCommand, growCommand, exportEncoderCommand, convertCommand, inspectCommand,
+		benchCommand,
 		envCommand, serveCommand, versionCommand,
 	}
 }

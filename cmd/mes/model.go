@@ -44,7 +44,7 @@ func (f *modelFlags) backendFlag(fs *flag.FlagSet) {
 
 // loaded is an open model with all that belongs to it.
 type loaded struct {
-	files   *hub.Pretrained
+	files   *hub.Pretrained     // nil for a random model
 	tok     tokenizer.Tokenizer // nil if the command wants none
 	backend compute.Backend
 	info    backend.Info
@@ -61,25 +61,31 @@ func (f *modelFlags) openBackend() (compute.Backend, backend.Info, error) {
 
 // load opens folder, tokenizer, back end and model.
 func (f *modelFlags) load() (*loaded, error) {
-	precision, err := swarm.ParsePrecision(f.dtype)
-	if err != nil {
-		return nil, usageError("-dtype: %v", err)
-	}
 	l := &loaded{}
+	var err error
 	if l.files, err = hub.FromPretrained(f.dir); err != nil {
 		return nil, err
 	}
 	if l.tok, err = l.files.Tokenizer(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if l.backend, l.info, err = f.openBackend(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	l.model, err = swarm.Load(l.backend, l.files.Config.Swarm, l.files, swarm.Options{Precision: precision, EncoderBudgetBytes: f.budget << 20})
-	if err != nil {
+	if err := f.start(l, l.files.Config.Swarm, l.files); err != nil {
 		return nil, errors.Join(fmt.Errorf("load %s: %w", f.dir, err), l.Close())
 	}
 	return l, nil
+}
+
+// start opens the back end and loads the model from src.
+func (f *modelFlags) start(l *loaded, cfg swarm.Config, src swarm.Source) error {
+	precision, err := swarm.ParsePrecision(f.dtype)
+	if err != nil {
+		return usageError("-dtype: %v", err)
+	}
+	if l.backend, l.info, err = f.openBackend(); err != nil {
+		return err
+	}
+	l.model, err = swarm.Load(l.backend, cfg, src, swarm.Options{Precision: precision, EncoderBudgetBytes: f.budget << 20})
+	return err
 }
 
 // Close frees what was opened, in reverse order.
@@ -94,7 +100,10 @@ func (l *loaded) Close() error {
 	if l.tok != nil {
 		errs = append(errs, l.tok.Close())
 	}
-	return errors.Join(append(errs, l.files.Close())...)
+	if l.files != nil {
+		errs = append(errs, l.files.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // engine returns an engine over the model.
