@@ -11,9 +11,6 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// bodyTimeout is how long a request's body may take to arrive.
-const bodyTimeout = time.Minute
-
 // generate answers POST /api/generate with a stream of events:
 //
 //	routing  {"chunks": [...]}                decisions about the prompt
@@ -68,18 +65,19 @@ func (s *Server) readBody(c *gin.Context) ([]byte, error) {
 		return nil, errMediaType
 	}
 	control := http.NewResponseController(c.Writer)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // a test recorder has none
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-
+	_ = control.SetReadDeadline(time.Now().Add(s.bodyTimeout)) // a test recorder has none
 	// JSON spends at most six bytes on one byte of text: \u001f.
 	limit := 6*s.cfg.MaxPromptBytes + 64<<10
 	body, err := io.ReadAll(io.LimitReader(c.Request.Body, int64(limit)+1))
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, errSlow
-	case err != nil:
+	if err != nil { // the deadline stays: the rest of the body is not waited for
+		c.Header("Connection", "close")
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, errSlow
+		}
 		return nil, malformed("The request ended early; send it again.")
-	case len(body) > limit:
+	}
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	if len(body) > limit {
 		_, _ = io.CopyN(io.Discard, c.Request.Body, int64(limit)+32<<20)
 		return nil, tooLarge("prompt", s.cfg.MaxPromptBytes)
 	}

@@ -181,7 +181,7 @@ func TestBrowserStopStopsModel(t *testing.T) {
 		}
 	}}
 	b, _ := open(t, e, 1000, 800)
-	b.ask("on and")
+	b.do(chromedp.SendKeys(chromedp.CSS("#prompt"), "on and"), chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(chromedp.ModifierCtrl)))
 	b.wait(`document.querySelector("#answer-text").textContent.length > 9`)
 	b.do(chromedp.Click(chromedp.CSS("#stop-button")))
 	select {
@@ -197,6 +197,34 @@ func TestBrowserStopStopsModel(t *testing.T) {
 		t.Error("a stopped run shows no measured times")
 	}
 	b.checkClean()
+}
+
+func TestBrowserSendsForm(t *testing.T) {
+	got := make(chan engine.Request, 1)
+	e := &fakeEngine{info: swarmInfo, generate: func(ctx context.Context, r engine.Request, emit func(engine.Event) error) (engine.Result, error) {
+		got <- r
+		return say(words)(ctx, r, emit)
+	}}
+	b, _ := open(t, e, 1000, 800)
+	b.do(chromedp.Click(chromedp.CSS("#settings summary")))
+	for field, value := range map[string]string{
+		"prompt": "é\n🙂", "max_tokens": "7", "temperature": "0.7", "top_k": "40", "top_p": "0.9", "min_p": "0.05",
+		"repetition_penalty": "1.25", "presence_penalty": "-0.5", "seed": "9007199254740991", "stop-strings": `end\n\\n`, "domain": "legal",
+	} {
+		b.do(chromedp.SetValue(chromedp.CSS("#"+field), value))
+	}
+	b.do(chromedp.Click(chromedp.CSS("#generate-button")))
+	want := engine.Request{Prompt: "é\n🙂", Domain: "legal", MaxTokens: 7, Stop: []string{"end\n\\n"},
+		Sampling: engine.Sampling{Temperature: 0.7, TopK: 40, TopP: 0.9, MinP: 0.05, RepetitionPenalty: 1.25, PresencePenalty: -0.5, Seed: 9007199254740991}}
+	select {
+	case r := <-got:
+		if diff := cmp.Diff(want, r); diff != "" {
+			t.Errorf("request (-form +engine):\n%s", diff)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the form was not sent")
+	}
+	b.wait(`document.querySelector("#seed-used").textContent === "9007199254740991"`)
 }
 
 func TestBrowserShowsFaults(t *testing.T) {

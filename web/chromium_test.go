@@ -187,6 +187,7 @@ func (b *tab) checkFits() {
 // many elements it compared.
 func (b *tab) checkContrast() int {
 	b.t.Helper()
+	b.wait(`document.getAnimations().length === 0`) // a colour on its way counts for nothing
 	type pair struct {
 		What  string
 		Ratio float64

@@ -1,13 +1,63 @@
 package web
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
+
+// TestUnfinishedBody sends requests whose body stops short.
+func TestUnfinishedBody(t *testing.T) {
+	s, err := New(Config{Engine: noEngine{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.bodyTimeout = 50 * time.Millisecond
+	ts := httptest.NewServer(s.Handler())
+	defer ts.Close()
+	for name, c := range map[string]struct {
+		end    bool // the sender closes its side
+		status int
+		want   string
+	}{
+		"closed":  {true, http.StatusBadRequest, "The request ended early; send it again."},
+		"stalled": {false, http.StatusRequestTimeout, "The request did not arrive in time; send it again."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", ts.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"prompt\":")
+			if c.end {
+				conn.(*net.TCPConn).CloseWrite()
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != c.status || !strings.Contains(string(body), c.want) {
+				t.Errorf("status %d, body %s", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+// noEngine is an engine that no request may reach.
+type noEngine struct{ Engine }
 
 // FuzzDecodeRequest checks against encoding/json: what is accepted is a JSON
 // object, the strings are valid and equal to those that the standard decoder

@@ -54,6 +54,8 @@ type Server struct {
 	assets  assets
 	local   bool // listens on the loopback interface only
 	handler http.Handler
+
+	bodyTimeout time.Duration // how long a request's body may take to arrive
 }
 
 // New returns a server for c. It opens no port: see ListenAndServe and Handler.
@@ -83,7 +85,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: c, assets: files, local: isLoopback(host)}
+	s := &Server{cfg: c, assets: files, local: isLoopback(host), bodyTimeout: time.Minute}
 	s.handler = s.routes()
 	return s, nil
 }

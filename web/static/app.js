@@ -100,7 +100,7 @@ function drawSoon() {
 const handlers = {
   routing(data) {
     text.routing(data);
-    say("Reading the prompt…");
+    say("Prompt read, writing…");
     drawSoon();
   },
   token(data) {
