@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/gomlx/compute"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/hub/safetensors"

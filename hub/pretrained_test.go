@@ -40,7 +40,7 @@ func TestFromPretrainedErrors(t *testing.T) {
 			remove(t, dir)
 			write(t, dir, "x")
 		}, nil, []string{"it is not a folder", "config.json and model.safetensors"}},
-		"no config": {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "config.json")) }, is(os.ErrNotExist), []string{"config.json"}},
+		"no config":          {func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "config.json")) }, is(os.ErrNotExist), []string{"config.json"}},
 		"config is not JSON": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "config.json"), "{") }, nil, []string{"config.json", "line 1"}},
 		"unknown model_type": {func(t *testing.T, dir string) {
 			replace(t, filepath.Join(dir, "config.json"), `"model_type": "mamba2"`, `"model_type": "llama"`)
