@@ -92,25 +92,40 @@ const headName = "lm_head.weight"
 
 // loadRouter reads the router's tables and the aggregator's beta.
 func (m *Model) loadRouter() error {
+	var err error
+	if m.router, err = ReadRouter(m.cfg, m.src); err != nil || !m.fusesOutputs() {
+		return err
+	}
+	m.quality, err = ReadFloats(m.src, "backbone.aggregator.beta")
+	return err
+}
+
+// ReadRouter reads a swarm's router from its checkpoint. It plans texts without the
+// network.
+func ReadRouter(cfg Config, src Source) (*router.Router, error) {
+	if cfg.Plain() {
+		return nil, fmt.Errorf("a plain %s has no router", cfg.Base.Kind)
+	}
 	var w router.Weights
-	for name, dst := range map[string]*[]float32{
+	tables := map[string]*[]float32{
 		"backbone.router.embeddings.weight": &w.Embeddings,
 		"backbone.router.proj.weight":       &w.Proj,
 		"backbone.router.bias":              &w.Bias,
-		"backbone.aggregator.beta":          &m.quality,
-	} {
-		if name == "backbone.aggregator.beta" && m.cfg.Fusion == FuseWeights {
+	}
+	for _, spec := range cfg.CoreTensors() {
+		values, ok := tables[spec.Name]
+		if !ok {
 			continue
 		}
-		values, err := ReadFloats(m.src, name)
-		if err != nil {
-			return err
+		if err := checkTensor(src, spec); err != nil {
+			return nil, err
 		}
-		*dst = values
+		var err error
+		if *values, err = ReadFloats(src, spec.Name); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	m.router, err = router.New(m.cfg.Router, w, m.cfg.Base.VocabSize)
-	return err
+	return router.New(cfg.Router, w, cfg.Base.VocabSize)
 }
 
 // encoderBytes returns the device memory of one encoder.

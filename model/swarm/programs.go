@@ -13,12 +13,13 @@ import (
 // buckets are the lengths of the graphs that run over several tokens, ascending.
 var buckets = []int{16, 64, 256, 512, 2048}
 
-// output says which logits a program returns.
+// output says what a program returns beside the states.
 type output int
 
 const (
-	lastLogits    output = iota // [1, V] of the last token
-	allLogits                   // [T, V]
+	lastLogits    output = iota // logits [1, V] of the last token
+	allLogits                   // logits [T, V]
+	hiddenStates                // [T, d] after the final norm
 	mergeEncoders               // none: the program of encoder_fusion weights
 )
 
@@ -115,7 +116,7 @@ func (m *Model) stateShapes() []shapes.Shape {
 }
 
 // build compiles the graph for key: one sequence, inputs as named above, outputs
-// the logits and then the states.
+// the logits or hidden states and then the states.
 func (m *Model) build(key programKey) (*program, error) {
 	T := key.tokens
 	encoder := map[string]shapes.Shape{}
@@ -171,7 +172,12 @@ func (m *Model) build(key programKey) (*program, error) {
 		if key.output == lastLogits && T > 1 {
 			x = Reshape(Gather(x, Reshape(last, 1, 1)), 1, m.cfg.Base.DModel)
 		}
-		out := []*Node{m.cfg.Base.Head(core, m.head(in), x)}
+		var out []*Node
+		if key.output == hiddenStates {
+			out = append(out, mamba.RMSNorm(x, core("norm_f.weight"), m.cfg.Base.NormEps))
+		} else {
+			out = append(out, m.cfg.Base.Head(core, m.head(in), x))
+		}
 		for _, s := range append(next.Encoders, next.Decoder...) {
 			out = append(out, s.Conv, s.SSM)
 		}

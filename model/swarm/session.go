@@ -80,6 +80,26 @@ func (s *Session) Score(ctx context.Context, ids []int32, visit func(at int, log
 	return chunks, err
 }
 
+// Encode reads tokens like Feed and returns the mean over them of the hidden states
+// after the final norm [d]: the text as a vector.
+func (s *Session) Encode(ctx context.Context, ids []int32) ([]float32, []router.Chunk, error) {
+	sum := make([]float64, s.m.cfg.Base.DModel)
+	_, chunks, err := s.feed(ctx, ids, hiddenStates, func(_ int, hidden []float32) error {
+		for i, v := range hidden {
+			sum[i%len(sum)] += float64(v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	mean := make([]float32, len(sum))
+	for i, v := range sum {
+		mean[i] = float32(v / float64(len(ids)))
+	}
+	return mean, chunks, nil
+}
+
 func (s *Session) feed(ctx context.Context, ids []int32, out output, visit func(int, []float32) error) (logits []float32, chunks []router.Chunk, err error) {
 	if s.err != nil {
 		return nil, nil, s.err
@@ -188,7 +208,8 @@ func (s *Session) install(seg segment) error {
 	return nil
 }
 
-// piece runs one program over the first n tokens of a segment.
+// piece runs one program over the first n tokens of a segment and returns its first
+// output.
 func (s *Session) piece(seg segment, n int, out output) ([]float32, error) {
 	T := bucket(n)
 	p, err := s.m.program(programKey{T, out})
@@ -210,20 +231,21 @@ func (s *Session) piece(seg segment, n int, out output) ([]float32, error) {
 	}
 	finalize(s.states...)
 	s.states = results[1:]
-	rows, V := 1, s.m.cfg.Base.VocabSize
-	if out == allLogits {
-		rows = T
+	rows, width := T, s.m.cfg.Base.VocabSize
+	switch out {
+	case lastLogits:
+		rows = 1
+	case hiddenStates:
+		width = s.m.cfg.Base.DModel
 	}
-	logits := make([]float32, rows*V)
-	err = results[0].ToFlatData(logits)
+	values := make([]float32, rows*width)
+	err = results[0].ToFlatData(values)
 	finalize(results[0])
 	if err != nil {
 		return nil, fmt.Errorf("read logits: %w", err)
 	}
-	if out == allLogits {
-		logits = logits[:n*V]
-	}
-	return logits, s.checkFinite(logits)
+	values = values[:min(rows, n)*width]
+	return values, s.checkFinite(values)
 }
 
 // pieceInputs uploads what differs from piece to piece.
@@ -305,9 +327,10 @@ func (s *Session) lookup(r ref, in map[string]compute.Buffer) compute.Buffer {
 	return s.m.core.buffers[r.name]
 }
 
-// checkFinite reports NaN or infinite logits, and which weights they come from.
-func (s *Session) checkFinite(logits []float32) error {
-	for _, v := range logits {
+// checkFinite reports values that are NaN or infinite, and which weights they come
+// from.
+func (s *Session) checkFinite(values []float32) error {
+	for _, v := range values {
 		if v-v != 0 {
 			var encoders []int
 			for _, enc := range s.slots {
