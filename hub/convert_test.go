@@ -213,7 +213,7 @@ func TestConvertOriginalUnknown(t *testing.T) {
 // TestConvertNaN: a matrix with a NaN cannot be int8, and the error says which row.
 func TestConvertNaN(t *testing.T) {
 	dir := copyFolder(t, fixture("mamba1"))
-	editTensors(t, dir, func(tensors map[string]*edited) {
+	editTensors(t, filepath.Join(dir, safetensors.ModelFile), func(tensors map[string]*edited) {
 		m := tensors["backbone.layers.1.mixer.out_proj.weight"]
 		copy(m.data[4*(2*m.shape[1]+3):], []byte{0, 0, 0xc0, 0x7f})
 	})

@@ -6,7 +6,11 @@
 //	defer p.Close()
 //	model, err := swarm.Load(backend, p.Config.Swarm, p, swarm.Options{})
 //
+// [SavePretrained] writes a folder, whole or not at all, from what [Grow] (plain
+// model to swarm), [ExportEncoder] (one encoder to plain model) and [Convert] (other
+// layout or precision) say. [Inspect] reports what a folder holds.
+//
 // The layout of a swarm (see [CoreFile], [EncoderFile]) lets a reader fetch only
 // the encoders that its text needs. Checkpoints in the original layout of
-// state-spaces/mamba are read too.
+// state-spaces/mamba are read too, and to convert them PyTorch's weights.
 package hub

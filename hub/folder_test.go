@@ -150,10 +150,9 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// editTensors writes a folder's weights file anew after edit changed the tensors.
-func editTensors(t *testing.T, dir string, edit func(tensors map[string]*edited)) {
+// editTensors writes a weights file anew after edit changed the tensors.
+func editTensors(t *testing.T, path string, edit func(tensors map[string]*edited)) {
 	t.Helper()
-	path := filepath.Join(dir, safetensors.ModelFile)
 	f, err := safetensors.Open(path)
 	if err != nil {
 		t.Fatal(err)

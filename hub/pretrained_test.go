@@ -96,7 +96,7 @@ func remove(t *testing.T, path string) {
 // TestTensorErrors asks an open folder for tensors that are missing or at fault.
 func TestTensorErrors(t *testing.T) {
 	dir := copyFolder(t, fixture("mamba1"))
-	editTensors(t, dir, func(tensors map[string]*edited) {
+	editTensors(t, filepath.Join(dir, safetensors.ModelFile), func(tensors map[string]*edited) {
 		tensors["ids"] = &edited{safetensors.I32, []int{2}, make([]byte, 8)}
 		f := tensors["backbone.norm_f.weight"]
 		f.shape, f.data = []int{2, 2}, f.data[:16]
