@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/model/engine"
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
@@ -39,7 +38,7 @@ Example:
 		fs.IntVar(&g.request.Logprobs, "logprobs", 0, "report the `n` likeliest tokens at each position, with -json")
 		fs.StringVar(&g.request.Domain, "domain", "", "`name` of the encoder domain to begin with")
 		fs.BoolVar(&g.chat, "chat", false, "put the prompt into the model's chat template as the user's message")
-		fs.IntVar(&g.maxPrompt, "max-prompt", engine.DefaultMaxPromptBytes, "`bytes` of the longest prompt that is accepted")
+		g.maxPrompt = maxPromptFlag(fs)
 		fs.BoolVar(&g.json, "json", false, "write one JSON object with text, tokens, routing and timings")
 		return g.run
 	},
@@ -53,11 +52,11 @@ type generate struct {
 	request   engine.Request
 	chat      bool
 	json      bool
-	maxPrompt int
+	maxPrompt *int
 }
 
 func (g *generate) run(ctx context.Context, args []string) error {
-	prompt, err := g.m.text(args, g.maxPrompt)
+	prompt, err := g.m.prompt(args, *g.maxPrompt)
 	if err != nil {
 		return err
 	}
@@ -72,7 +71,7 @@ func (g *generate) run(ctx context.Context, args []string) error {
 		return err
 	}
 	g.defaults(sampling(l.files.Generation))
-	e, err := l.engine(engine.Config{MaxPromptBytes: g.maxPrompt})
+	e, err := l.engine(engine.Config{MaxPromptBytes: *g.maxPrompt})
 	if err != nil {
 		return err
 	}
@@ -138,20 +137,4 @@ func (g *generate) defaults(d engine.Sampling) {
 	if r.Seed == 0 {
 		r.Seed = rand.Uint64()
 	}
-}
-
-// text returns the arguments as one text, or standard input if there are none. At
-// most limit bytes, and one more, are read.
-func (m *Main) text(args []string, limit int) (string, error) {
-	if len(args) > 0 && !(len(args) == 1 && args[0] == "-") {
-		return strings.Join(args, " "), nil
-	}
-	data, err := io.ReadAll(io.LimitReader(m.Stdin, int64(limit)+1))
-	if err != nil {
-		return "", fmt.Errorf("read standard input: %w", err)
-	}
-	if len(data) > limit {
-		return "", fmt.Errorf("%w: standard input has more than %d bytes; -max-prompt raises the limit", engine.ErrPromptTooLong, limit)
-	}
-	return string(data), nil
 }

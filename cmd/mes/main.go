@@ -37,14 +37,15 @@ type command struct {
 	summary string // one line
 	help    string // what it does, and an example
 	flags   func(*flag.FlagSet, *Main) func(context.Context, []string) error
+	verbs   []command // instead of flags: what follows the name, as in `mes config print`
 }
 
 // commands lists all verbs in the order of the help text.
 func commands() []command {
 	return []command{
-		generateCommand, growCommand, exportEncoderCommand, convertCommand, inspectCommand,
-		benchCommand,
-		envCommand, serveCommand, versionCommand,
+		generateCommand, encodeCommand, routeCommand,
+		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
+		benchCommand, envCommand, serveCommand, versionCommand,
 	}
 }
 
@@ -65,7 +66,7 @@ func (m *Main) Run(ctx context.Context, args []string) int {
 	}
 	name := args[0]
 	if name == "help" && len(args) > 1 {
-		name, args = args[1], []string{args[1], "-h"}
+		name, args = args[1], append(args[1:], "-h")
 	}
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
 		m.usage(m.Stdout)
@@ -82,6 +83,9 @@ func (m *Main) Run(ctx context.Context, args []string) int {
 
 // run parses a command's flags and runs it.
 func (m *Main) run(ctx context.Context, c command, args []string) error {
+	if c.verbs != nil {
+		return m.runVerb(ctx, c, args)
+	}
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	work := c.flags(fs, m)
@@ -94,6 +98,27 @@ func (m *Main) run(ctx context.Context, c command, args []string) error {
 		return usageError("%v; `mes help %s` shows the flags", err, c.name)
 	}
 	return work(ctx, fs.Args())
+}
+
+// runVerb runs a command's verb.
+func (m *Main) runVerb(ctx context.Context, c command, args []string) error {
+	var names []string
+	for _, verb := range c.verbs {
+		names = append(names, verb.name)
+		if len(args) > 0 && args[0] == verb.name {
+			verb.name = c.name + " " + verb.name
+			return m.run(ctx, verb, args[1:])
+		}
+	}
+	if len(args) == 0 || !strings.HasPrefix(args[0], "-h") && args[0] != "--help" {
+		return usageError("%s needs one of %s first; `mes help %s` shows them", c.name, strings.Join(names, ", "), c.name)
+	}
+	fmt.Fprintf(m.Stdout, "mes %s: %s\n\n%s\n\nCommands:\n", c.name, c.summary, strings.TrimSpace(c.help))
+	for _, verb := range c.verbs {
+		fmt.Fprintf(m.Stdout, "  mes %-20s %s\n", c.name+" "+verb.name, verb.summary)
+	}
+	fmt.Fprintf(m.Stdout, "\n`mes help %s %s` shows its flags.\n%s", c.name, names[0], exitCodeHelp)
+	return nil
 }
 
 func (c command) printHelp(w io.Writer, fs *flag.FlagSet) {
