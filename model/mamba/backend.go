@@ -44,8 +44,8 @@ func setRows(x, rows, index *Node) *Node {
 	return ScatterSum(x, at, rows, true, true)
 }
 
-// onGPU reports whether a back end computes on a GPU.
-func onGPU(b compute.Backend) bool {
+// OnGPU reports whether a back end computes on a GPU.
+func OnGPU(b compute.Backend) bool {
 	return strings.Contains(strings.ToLower(b.Description()), "cuda")
 }
 
@@ -54,7 +54,7 @@ func onGPU(b compute.Backend) bool {
 // about 20 µs on a GPU, where fewer and wider steps are faster. Neither has a
 // gradient.
 func defaultScan(b compute.Backend) Scan {
-	if onGPU(b) {
+	if OnGPU(b) {
 		return ScanChunked
 	}
 	return ScanSequential
@@ -63,7 +63,7 @@ func defaultScan(b compute.Backend) Scan {
 // ssdChunk is the longest chunk of the SSD algorithm that is built: longer ones
 // cost more arithmetic, shorter ones a larger graph with more launches.
 func ssdChunk(b compute.Backend) int {
-	if onGPU(b) {
+	if OnGPU(b) {
 		return 256
 	}
 	return 64
@@ -73,7 +73,7 @@ func ssdChunk(b compute.Backend) int {
 // A CPU widens a weight of low precision, which XLA fuses into a matrix-vector
 // product; a GPU has units for bf16 times bf16 that add up in f32.
 func product(rows, weight *Node) *Node {
-	if weight.DType() == dtypes.BFloat16 && onGPU(rows.Graph().Backend()) {
+	if weight.DType() == dtypes.BFloat16 && OnGPU(rows.Graph().Backend()) {
 		return Dot(ConvertDType(rows, dtypes.BFloat16), weight).WithAccumulatorDType(dtypes.Float32).WithOutputDType(dtypes.Float32).
 			General([]int{1}, nil, []int{1}, nil)
 	}

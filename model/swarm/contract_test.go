@@ -335,15 +335,17 @@ func forward(t *testing.T, b compute.Backend, c Config, src memorySource, ids []
 				gates[i*k+s] = float32(d.gates[s])
 			}
 		}
-		states := States{}
+		var encoders, decoder []mamba.State
 		for range c.NumEncoderLayers {
-			states.Encoders = append(states.Encoders, c.Base.ZeroState(g, 2*k))
+			encoders = append(encoders, c.Base.ZeroState(g, 2*k))
 		}
 		for range c.Base.NLayer - c.NumEncoderLayers {
-			states.Decoder = append(states.Decoder, c.Base.ZeroState(g, 2))
+			decoder = append(decoder, c.Base.ZeroState(g, 2))
 		}
+		span := mamba.Span{Mask: in[1]}
 		routing := Routing{Gates: Const(g, tensors.FromFlatDataAndDimensions(gates, T, k)), Quality: Const(g, quality)}
-		x, _ := c.Forward(core, bank, in[0], routing, states, mamba.Span{Mask: in[1]})
+		x, _ := c.Encode(core, bank, in[0], routing, encoders, span)
+		x, _ = c.Decode(core, x, decoder, span)
 		head := func(string) *Node { return core("embeddings.weight") }
 		return []*Node{c.Base.Head(core, head, x)}
 	}, tensors.FromFlatDataAndDimensions(ids, 2, T), tensors.FromFlatDataAndDimensions(mask, 2, T))

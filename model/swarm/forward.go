@@ -14,12 +14,6 @@ type Routing struct {
 	Keep    *Node // [k] 0 where a slot restarts (encoder_state reset), else 1; nil keeps all
 }
 
-// States are the states of all layers.
-type States struct {
-	Encoders []mamba.State // L_e layers; batch axis holds slot-major [S·B]
-	Decoder  []mamba.State // L - L_e layers
-}
-
 // Slots returns how many encoder states a sequence has: k, or 1 where the
 // encoders' weights are merged.
 func (c Config) Slots() int {
@@ -32,23 +26,27 @@ func (c Config) Slots() int {
 	return c.Router.EncodersPerToken
 }
 
-// Forward computes the hidden states before the final norm: embedding, the active
-// encoders, their fusion, and the decoder's layers (architecture: one slot is an
-// ordinary Mamba whose in and out matrices belong to its encoder).
+// Encode computes what the decoder reads: embedding, the active encoders and their
+// fusion (architecture: one slot is an ordinary Mamba whose in and out matrices
+// belong to its encoder). A plain model's is the embedding.
 //
 // core holds the backbone's tensors, bank[s] those of the encoder in slot s
-// (layers.{l}.…). ids: [B, T] int32. Returns [B, T, d] and the states after the
-// last valid token.
-func (c Config) Forward(core mamba.Weights, bank []mamba.Weights, ids *Node, routing Routing, states States, span mamba.Span) (*Node, States) {
+// (layers.{l}.…). ids: [B, T] int32. Returns [B, T, d] and the encoder layers'
+// states after the last valid token.
+func (c Config) Encode(core mamba.Weights, bank []mamba.Weights, ids *Node, routing Routing, states []mamba.State, span mamba.Span) (*Node, []mamba.State) {
 	x := c.Base.Embed(core, ids)
-	next := States{}
-	if !c.Plain() {
-		var slots []*Node
-		slots, next.Encoders = c.encode(core, bank, x, routing, states.Encoders, span)
-		x = c.aggregate(core, x, slots, routing)
+	if c.Plain() {
+		return x, nil
 	}
-	x, next.Decoder = c.Base.Layers(core, x, c.NumEncoderLayers, c.Base.NLayer, states.Decoder, span)
-	return x, next
+	slots, next := c.encode(core, bank, x, routing, states, span)
+	return c.aggregate(core, x, slots, routing), next
+}
+
+// Decode runs the decoder's layers over x [B, T, d]. Returns the hidden states
+// before the final norm, of the same shape, and the layers' states after the last
+// valid token.
+func (c Config) Decode(core mamba.Weights, x *Node, states []mamba.State, span mamba.Span) (*Node, []mamba.State) {
+	return c.Base.Layers(core, x, c.NumEncoderLayers, c.Base.NLayer, states, span)
 }
 
 // encode runs the encoders of all slots over x [B, T, d]. The slots share

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/shapes"
+	"github.com/mamba-encoder-swarm/mes/model/mamba"
 	"github.com/mamba-encoder-swarm/mes/model/router"
 )
 
@@ -30,8 +32,12 @@ type Model struct {
 	router    *router.Router // nil for a plain model
 	quality   []float32      // aggregator.beta [E]; nil without an aggregator
 
+	encoder map[string]shapes.Shape // an encoder's tensors by name within a slot
+	onGPU   bool
+
 	mu       sync.Mutex
 	programs map[programKey]*pending
+	warming  sync.WaitGroup
 }
 
 // Load reads the core of a checkpoint and prepares the router. Encoders are read
@@ -49,7 +55,9 @@ func Load(b compute.Backend, cfg Config, src Source, opts Options) (*Model, erro
 		m.core.finalize()
 		return nil, err
 	}
+	m.onGPU = mamba.OnGPU(b)
 	if !cfg.Plain() {
+		m.encoder = cfg.encoderShapes(m.encoderPrecision())
 		if err := m.loadRouter(); err != nil {
 			m.core.finalize()
 			return nil, err
@@ -160,6 +168,7 @@ func (m *Model) Pool() *Pool { return m.pool }
 
 // Close frees the device memory. No session may be in use.
 func (m *Model) Close() {
+	m.warming.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.programs {

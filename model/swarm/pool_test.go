@@ -127,7 +127,7 @@ func TestSwarmSizes(t *testing.T) {
 			if n := m.Pool().Stats(); n.Resident > 6 {
 				t.Errorf("%+v: more than twice the active encoders", n)
 			}
-			p, err := m.program(programKey{1, lastLogits})
+			p, err := m.program(programKey{tokens: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,19 @@ import (
 // buckets are the lengths of the graphs that run over several tokens, ascending.
 var buckets = []int{16, 64, 256, 512, 2048}
 
+// longestOnCPU is the longest of them that pays on a CPU, whose caches a longer
+// piece leaves.
+const longestOnCPU = 512
+
+// stage says which part of the model a program runs.
+type stage int
+
+const (
+	wholeStage   stage = iota // ids to output: plain models, and single tokens
+	encoderStage              // ids to hidden states [1, T, d], while no slot changes
+	decoderStage              // hidden states [1, T, d] to output, whatever the slots
+)
+
 // output says what a program returns beside the states.
 type output int
 
@@ -26,7 +39,8 @@ const (
 // programKey identifies a compiled graph of a model.
 type programKey struct {
 	tokens int
-	output output
+	stage  stage
+	output output // of the last stage
 }
 
 // pending is a program that is compiled or being compiled.
@@ -39,29 +53,34 @@ type pending struct {
 // bucket returns the length of the graph that runs the first of n tokens: the
 // shortest that takes all of them where that wastes less than half of it, else the
 // longest that they fill.
-func bucket(n int) int {
-	if n == 1 {
-		return 1
-	}
+func (m *Model) bucket(n int) int {
+	longest := buckets[0]
 	for i, b := range buckets {
-		switch {
-		case n > b:
-			continue
-		case i > 0 && 2*n <= b:
-			return buckets[i-1]
+		if b > longestOnCPU && !m.onGPU {
+			break
 		}
-		return b
+		longest = b
+		if n <= b {
+			if i > 0 && 2*n <= b {
+				return buckets[i-1]
+			}
+			return b
+		}
 	}
-	return buckets[len(buckets)-1]
+	return longest
 }
 
 // Warm starts to compile the graphs for a prompt of this many tokens and for
 // decoding, in the background.
 func (m *Model) Warm(promptTokens int) {
-	for _, n := range []int{1, promptTokens} {
-		if n > 0 {
-			go func() { _, _ = m.program(programKey{bucket(n), lastLogits}) }() // an error comes back on use
-		}
+	keys := []programKey{{tokens: 1}}
+	if T := m.bucket(promptTokens); m.cfg.Plain() {
+		keys = append(keys, programKey{tokens: T})
+	} else {
+		keys = append(keys, programKey{tokens: T, stage: encoderStage}, programKey{tokens: T, stage: decoderStage})
+	}
+	for _, key := range keys {
+		m.warming.Go(func() { _, _ = m.program(key) }) // an error comes back on use
 	}
 }
 
@@ -90,6 +109,7 @@ func (m *Model) programFor(key programKey, build func() (*program, error)) (*pro
 // Names of the inputs that are no weights.
 const (
 	inputIDs     = "ids"     // [1, T]
+	inputHidden  = "hidden"  // [1, T, d]
 	inputLength  = "length"  // scalar
 	inputGates   = "gates"   // [T, k]
 	inputQuality = "quality" // [k]
@@ -116,73 +136,109 @@ func (m *Model) stateShapes() []shapes.Shape {
 }
 
 // build compiles the graph for key: one sequence, inputs as named above, outputs
-// the logits or hidden states and then the states.
+// what key.output says and then the states of the layers that ran.
 func (m *Model) build(key programKey) (*program, error) {
-	T := key.tokens
-	encoder := map[string]shapes.Shape{}
-	if !m.cfg.Plain() {
-		encoder = m.cfg.encoderShapes(m.encoderPrecision())
-	}
-	shape := func(name string) (shapes.Shape, bool) {
-		if s, ok := m.core.shape(name); ok {
-			return s, true
-		}
-		for s := range m.cfg.Slots() {
-			if prefix := slotPrefix(s); len(name) > len(prefix) && name[:len(prefix)] == prefix {
-				sh, ok := encoder[name[len(prefix):]]
-				return sh, ok
-			}
-		}
-		return shapes.Shape{}, false
-	}
-	return compile(m.backend, fmt.Sprintf("%s-%d-tokens", m.cfg.Base.Kind, T), shape, func(in *inputs) []*Node {
-		ids := in.add(inputIDs, shapes.Make(dtypes.Int32, 1, T))
-		span, last := mamba.Span{}, (*Node)(nil)
-		if T > 1 {
-			span.Length = in.add(inputLength, shapes.Make(dtypes.Int32))
-			span.Mask = ConvertDType(LessThan(Iota(in.g, shapes.Make(dtypes.Int32, 1, T), 1), span.Length), dtypes.Float32)
-			last = Sub(span.Length, Const(in.g, int32(1)))
-		}
-		var routing Routing
-		if m.fusesOutputs() {
-			k := m.cfg.Slots()
-			routing.Gates = in.add(inputGates, shapes.Make(dtypes.Float32, T, k))
-			routing.Quality = in.add(inputQuality, shapes.Make(dtypes.Float32, k))
-		}
-		if m.resetsOnSwap() {
-			routing.Keep = in.add(inputKeep, shapes.Make(dtypes.Float32, m.cfg.Slots()))
-		}
-		layers := make([]mamba.State, m.cfg.Base.NLayer)
-		for i, shape := range m.stateShapes() {
-			n := in.add(stateName(i), shape)
-			if i%2 == 0 {
-				layers[i/2].Conv = n
-			} else {
-				layers[i/2].SSM = n
-			}
-		}
-		le := m.cfg.NumEncoderLayers
-		core := mamba.Weights(in.get).In("backbone.")
-		bank := make([]mamba.Weights, m.cfg.Slots())
-		for s := range bank {
-			bank[s] = mamba.Weights(in.get).In(slotPrefix(s))
-		}
-		x, next := m.cfg.Forward(core, bank, ids, routing, States{layers[:le], layers[le:]}, span)
-		x = Reshape(x, T, m.cfg.Base.DModel)
-		if key.output == lastLogits && T > 1 {
-			x = Reshape(Gather(x, Reshape(last, 1, 1)), 1, m.cfg.Base.DModel)
-		}
-		var out []*Node
-		if key.output == hiddenStates {
-			out = append(out, mamba.RMSNorm(x, core("norm_f.weight"), m.cfg.Base.NormEps))
+	name := fmt.Sprintf("%s-%d-tokens", m.cfg.Base.Kind, key.tokens)
+	return compile(m.backend, name, m.tensorShape, func(in *inputs) []*Node {
+		b := &graphBuilder{m: m, in: in, T: key.tokens, core: mamba.Weights(in.get).In("backbone.")}
+		b.length()
+		var x *Node
+		var states []mamba.State
+		if key.stage != decoderStage {
+			x, states = b.encode()
 		} else {
-			out = append(out, m.cfg.Base.Head(core, m.head(in), x))
+			x = in.add(inputHidden, shapes.Make(dtypes.Float32, 1, key.tokens, m.cfg.Base.DModel))
 		}
-		for _, s := range append(next.Encoders, next.Decoder...) {
+		if key.stage != encoderStage {
+			var decoder []mamba.State
+			x, decoder = m.cfg.Decode(b.core, x, b.states(m.cfg.NumEncoderLayers, m.cfg.Base.NLayer), b.span)
+			x, states = b.finish(x, key.output), append(states, decoder...)
+		}
+		out := []*Node{x}
+		for _, s := range states {
 			out = append(out, s.Conv, s.SSM)
 		}
 		return out
 	})
+}
+
+// tensorShape finds the shape of a weight by the name that graphs use.
+func (m *Model) tensorShape(name string) (shapes.Shape, bool) {
+	if s, ok := m.core.shape(name); ok {
+		return s, true
+	}
+	if r := parseRef(name); r.slot >= 0 {
+		s, ok := m.encoder[r.name]
+		return s, ok
+	}
+	return shapes.Shape{}, false
+}
+
+// graphBuilder adds a program's parts to its graph.
+type graphBuilder struct {
+	m    *Model
+	in   *inputs
+	T    int
+	core mamba.Weights
+	span mamba.Span
+}
+
+// length adds the input that says how many of the T positions are tokens; a single
+// one always is.
+func (b *graphBuilder) length() {
+	if b.T == 1 {
+		return
+	}
+	b.span.Length = b.in.add(inputLength, shapes.Make(dtypes.Int32))
+	positions := Iota(b.in.g, shapes.Make(dtypes.Int32, 1, b.T), 1)
+	b.span.Mask = ConvertDType(LessThan(positions, b.span.Length), dtypes.Float32)
+}
+
+// states adds the states of layers [from, to) as inputs.
+func (b *graphBuilder) states(from, to int) []mamba.State {
+	all := b.m.stateShapes()
+	states := make([]mamba.State, to-from)
+	for l := from; l < to; l++ {
+		states[l-from] = mamba.State{
+			Conv: b.in.add(stateName(2*l), all[2*l]),
+			SSM:  b.in.add(stateName(2*l+1), all[2*l+1]),
+		}
+	}
+	return states
+}
+
+// encode is the first stage, from ids to what the decoder reads.
+func (b *graphBuilder) encode() (*Node, []mamba.State) {
+	m, k := b.m, b.m.cfg.Slots()
+	ids := b.in.add(inputIDs, shapes.Make(dtypes.Int32, 1, b.T))
+	var routing Routing
+	if m.fusesOutputs() {
+		routing.Gates = b.in.add(inputGates, shapes.Make(dtypes.Float32, b.T, k))
+		routing.Quality = b.in.add(inputQuality, shapes.Make(dtypes.Float32, k))
+	}
+	if m.resetsOnSwap() {
+		routing.Keep = b.in.add(inputKeep, shapes.Make(dtypes.Float32, k))
+	}
+	bank := make([]mamba.Weights, k)
+	for s := range bank {
+		bank[s] = mamba.Weights(b.in.get).In(slotPrefix(s))
+	}
+	return m.cfg.Encode(b.core, bank, ids, routing, b.states(0, m.cfg.NumEncoderLayers), b.span)
+}
+
+// finish is the last stage, from the decoder's hidden states [1, T, d] to logits or
+// normalised hidden states.
+func (b *graphBuilder) finish(x *Node, out output) *Node {
+	d := b.m.cfg.Base.DModel
+	x = Reshape(x, b.T, d)
+	switch {
+	case out == hiddenStates:
+		return mamba.RMSNorm(x, b.core("norm_f.weight"), b.m.cfg.Base.NormEps)
+	case out == lastLogits && b.T > 1:
+		last := Sub(b.span.Length, Const(b.in.g, int32(1)))
+		x = Reshape(Gather(x, Reshape(last, 1, 1)), 1, d)
+	}
+	return b.m.cfg.Base.Head(b.core, b.m.head(b.in), x)
 }
 
 // head returns the weights of the LM head: its own matrix, or the embedding.

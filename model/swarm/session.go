@@ -67,7 +67,7 @@ func (s *Session) Position() int { return s.position }
 
 // Feed reads tokens and returns the logits [V] after the last of them, and the
 // router's chunks that cover them (none for a plain model). A context that ends
-// stops it between two pieces of at most 512 tokens; the session can then only be
+// stops it between two pieces of at most 512 tokens (2048 on a GPU); the session can then only be
 // closed, as after any other error.
 func (s *Session) Feed(ctx context.Context, ids []int32) ([]float32, []router.Chunk, error) {
 	return s.feed(ctx, ids, lastLogits, nil)
@@ -112,28 +112,92 @@ func (s *Session) feed(ctx context.Context, ids []int32, out output, visit func(
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, seg := range segments {
-		if err := s.install(seg); err != nil {
+	for left := len(ids); left > 0; {
+		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		for len(seg.ids) > 0 {
-			if err := ctx.Err(); err != nil {
-				return nil, nil, err
-			}
-			n := min(len(seg.ids), bucket(len(seg.ids)))
-			if logits, err = s.piece(seg, n, out); err != nil {
-				return nil, nil, err
-			}
-			if visit != nil {
-				if err := visit(s.position, logits); err != nil {
-					return nil, nil, err
-				}
-			}
-			s.position += n
-			seg = seg.after(n)
+		n, values, err := s.block(ctx, &segments, left, out)
+		if err != nil {
+			return nil, nil, err
 		}
+		if visit != nil {
+			if err := visit(s.position, values); err != nil {
+				return nil, nil, err
+			}
+		}
+		s.position += n
+		left -= n
+		logits = values
 	}
 	return logits, chunks, nil
+}
+
+// block reads as many of the left tokens as one program takes, and returns how many
+// and its output. A plain model and a single token need one program. Over several
+// tokens of a swarm the encoders run segment by segment, then the decoder once over
+// all of them.
+func (s *Session) block(ctx context.Context, segments *[]segment, left int, out output) (int, []float32, error) {
+	n := min(left, s.m.bucket(left))
+	key := programKey{s.m.bucket(n), decoderStage, out}
+	if left == 1 {
+		key.tokens = 1
+	}
+	if s.m.cfg.Plain() || left == 1 {
+		key.stage = wholeStage
+		seg, err := s.next(segments)
+		if err != nil {
+			return 0, nil, err
+		}
+		in := s.encoderInputs(*seg, n, key.tokens)
+		seg.drop(n)
+		values, err := s.run(key, n, in)
+		return n, values, err
+	}
+	hidden, err := s.encode(ctx, segments, n, key.tokens)
+	if err != nil {
+		return 0, nil, err
+	}
+	in := s.newInputs()
+	in.put(inputHidden, hidden, shapes.Make(dtypes.Float32, 1, key.tokens, s.m.cfg.Base.DModel))
+	in.length(n, key.tokens)
+	values, err := s.run(key, n, in)
+	return n, values, err
+}
+
+// encode runs the encoders over the next n tokens and returns what the decoder
+// reads, padded to T rows [T, d].
+func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]float32, error) {
+	hidden := make([]float32, 0, T*s.m.cfg.Base.DModel)
+	for n > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		seg, err := s.next(segments)
+		if err != nil {
+			return nil, err
+		}
+		rows := min(n, len(seg.ids))
+		key := programKey{tokens: s.m.bucket(rows), stage: encoderStage}
+		rows = min(rows, key.tokens)
+		in := s.encoderInputs(*seg, rows, key.tokens)
+		values, err := s.run(key, rows, in)
+		if err != nil {
+			return nil, err
+		}
+		hidden = append(hidden, values...)
+		seg.drop(rows)
+		n -= rows
+	}
+	return hidden[:cap(hidden)], nil
+}
+
+// next returns the segment that holds the next token, with its encoders installed.
+func (s *Session) next(segments *[]segment) (*segment, error) {
+	for len((*segments)[0].ids) == 0 {
+		*segments = (*segments)[1:]
+	}
+	seg := &(*segments)[0]
+	return seg, s.install(*seg)
 }
 
 // segment is a run of tokens over which no slot changes its encoder.
@@ -143,12 +207,12 @@ type segment struct {
 	gates [][]float64 // [len(ids)][k]
 }
 
-func (g segment) after(n int) segment {
+// drop removes the first n tokens.
+func (g *segment) drop(n int) {
 	g.ids = g.ids[n:]
 	if g.gates != nil {
 		g.gates = g.gates[n:]
 	}
-	return g
 }
 
 // route plans ids and joins chunks that run the same encoders.
@@ -208,67 +272,92 @@ func (s *Session) install(seg segment) error {
 	return nil
 }
 
-// piece runs one program over the first n tokens of a segment and returns its first
-// output.
-func (s *Session) piece(seg segment, n int, out output) ([]float32, error) {
-	T := bucket(n)
-	p, err := s.m.program(programKey{T, out})
+// run runs one program over n tokens, frees its inputs, keeps the states and
+// returns the rows of its first output that belong to tokens.
+func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error) {
+	defer in.finalize()
+	if in.err != nil {
+		return nil, in.err
+	}
+	p, err := s.m.program(key)
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.pieceInputs(seg, n, T)
-	defer func() {
-		for _, b := range in {
-			finalize(b)
-		}
-	}()
-	if err != nil {
-		return nil, err
-	}
-	results, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in) })
+	results, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in.buffers) })
 	if err != nil {
 		return nil, fmt.Errorf("run %d tokens: %w", n, err)
 	}
-	finalize(s.states...)
-	s.states = results[1:]
-	rows, width := T, s.m.cfg.Base.VocabSize
-	switch out {
-	case lastLogits:
+	from, rows, width := 0, key.tokens, s.m.cfg.Base.VocabSize
+	switch {
+	case key.stage == encoderStage:
+		width = s.m.cfg.Base.DModel
+	case key.output == lastLogits:
 		rows = 1
-	case hiddenStates:
+	case key.output == hiddenStates:
 		width = s.m.cfg.Base.DModel
 	}
+	if key.stage == decoderStage {
+		from = 2 * s.m.cfg.NumEncoderLayers
+	}
+	replaced := s.states[from : from+len(results)-1]
+	finalize(replaced...)
+	copy(replaced, results[1:])
 	values := make([]float32, rows*width)
 	err = results[0].ToFlatData(values)
 	finalize(results[0])
 	if err != nil {
-		return nil, fmt.Errorf("read logits: %w", err)
+		return nil, fmt.Errorf("read results: %w", err)
 	}
 	values = values[:min(rows, n)*width]
 	return values, s.checkFinite(values)
 }
 
-// pieceInputs uploads what differs from piece to piece.
-func (s *Session) pieceInputs(seg segment, n, T int) (map[string]compute.Buffer, error) {
-	in := map[string]compute.Buffer{}
-	put := func(name string, flat any, shape shapes.Shape) error {
-		b, err := s.m.backend.BufferFromFlatData(0, flat, shape)
-		if err != nil {
-			return fmt.Errorf("upload %s: %w", name, err)
-		}
-		in[name] = b
-		return nil
+// pieceInputs are the inputs of one run that are neither weights nor states. The
+// first error stays.
+type pieceInputs struct {
+	backend compute.Backend
+	buffers map[string]compute.Buffer
+	err     error
+}
+
+func (s *Session) newInputs() *pieceInputs {
+	return &pieceInputs{backend: s.m.backend, buffers: map[string]compute.Buffer{}}
+}
+
+func (in *pieceInputs) put(name string, flat any, shape shapes.Shape) {
+	if in.err != nil {
+		return
 	}
+	b, err := in.backend.BufferFromFlatData(0, flat, shape)
+	if err != nil {
+		in.err = fmt.Errorf("upload %s: %w", name, err)
+		return
+	}
+	in.buffers[name] = b
+}
+
+// length adds the number of tokens for a graph of T positions; a graph of one has
+// no such input.
+func (in *pieceInputs) length(n, T int) {
+	if T > 1 {
+		in.put(inputLength, []int32{int32(n)}, shapes.Make(dtypes.Int32))
+	}
+}
+
+func (in *pieceInputs) finalize() {
+	for _, b := range in.buffers {
+		finalize(b)
+	}
+}
+
+// encoderInputs uploads the first n tokens of a segment, padded to T, and their
+// routing.
+func (s *Session) encoderInputs(seg segment, n, T int) *pieceInputs {
+	in := s.newInputs()
 	ids := make([]int32, T)
 	copy(ids, seg.ids[:n])
-	if err := put(inputIDs, ids, shapes.Make(dtypes.Int32, 1, T)); err != nil {
-		return in, err
-	}
-	if T > 1 {
-		if err := put(inputLength, []int32{int32(n)}, shapes.Make(dtypes.Int32)); err != nil {
-			return in, err
-		}
-	}
+	in.put(inputIDs, ids, shapes.Make(dtypes.Int32, 1, T))
+	in.length(n, T)
 	k := s.m.cfg.Slots()
 	if s.m.fusesOutputs() {
 		gates, quality := make([]float32, T*k), make([]float32, k)
@@ -280,19 +369,13 @@ func (s *Session) pieceInputs(seg segment, n, T int) (map[string]compute.Buffer,
 		for i, enc := range s.slots {
 			quality[i] = s.m.quality[enc.index]
 		}
-		if err := put(inputGates, gates, shapes.Make(dtypes.Float32, T, k)); err != nil {
-			return in, err
-		}
-		if err := put(inputQuality, quality, shapes.Make(dtypes.Float32, k)); err != nil {
-			return in, err
-		}
+		in.put(inputGates, gates, shapes.Make(dtypes.Float32, T, k))
+		in.put(inputQuality, quality, shapes.Make(dtypes.Float32, k))
 	}
 	if s.m.resetsOnSwap() {
-		if err := put(inputKeep, s.keep(), shapes.Make(dtypes.Float32, k)); err != nil {
-			return in, err
-		}
+		in.put(inputKeep, s.keep(), shapes.Make(dtypes.Float32, k))
 	}
-	return in, nil
+	return in
 }
 
 // keep marks the slots that go on from their state with 1, and forgets the changes.

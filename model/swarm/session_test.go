@@ -119,7 +119,7 @@ func TestLongText(t *testing.T) {
 func TestCancel(t *testing.T) {
 	c := tinySwarm(mamba.Mamba2)
 	c.Router.ChunkLength = 2
-	src, ids := lively(c, 38), text(c, 40, 39)
+	src, ids := lively(c, 38), text(c, 700, 39)
 	m := load(t, testkit.Backend(t, backend.Go), c, src, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	s, pieces := session(t, m, ""), 0
