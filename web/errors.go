@@ -74,6 +74,8 @@ func explain(ctx context.Context, err error) *Error {
 		return &Error{Status: http.StatusRequestEntityTooLarge, Message: sentence(err)}
 	case errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrBadRequest):
 		return &Error{Status: http.StatusUnprocessableEntity, Message: sentence(err)}
+	case errors.Is(err, engine.ErrDamaged):
+		return &Error{Status: http.StatusInternalServerError, Message: sentence(err)}
 	}
 	return &Error{Status: http.StatusInternalServerError,
 		Message: "Internal error: the model could not answer; the server's log says why under this request id."}

@@ -42,6 +42,11 @@ func (s *serve) run(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		return usageError("serve takes no arguments, got %q", args)
 	}
+	listener, err := web.Listen(s.addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	l, err := s.model.load()
 	if err != nil {
 		return err
@@ -60,7 +65,7 @@ func (s *serve) run(ctx context.Context, args []string) error {
 	if s.open {
 		go openBrowser(ctx, "http://"+s.addr)
 	}
-	return server.ListenAndServe(ctx)
+	return server.Serve(ctx, listener)
 }
 
 // openBrowser shows a page with the desktop's own opener, where there is one; the

@@ -53,6 +53,7 @@ var (
 	ErrEmptyPrompt   = errors.New("the prompt is empty; give at least one character")
 	ErrPromptTooLong = errors.New("the prompt is too long")
 	ErrBadRequest    = errors.New("the request is invalid")
+	ErrDamaged       = swarm.ErrNotFinite // the weights, or the arithmetic, gave NaN or infinity
 )
 
 // New returns an engine for a model.
