@@ -145,7 +145,7 @@ func (h *headers) Info(name string) (dtypes.DType, []int, error) {
 	if !ok {
 		return dtypes.InvalidDType, nil, fmt.Errorf("%s holds %w", h.p.Dir, swarm.ErrNoTensor)
 	}
-	return t.info(name)
+	return t.info()
 }
 
 // Read implements [swarm.Source]: headers hold no data.

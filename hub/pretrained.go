@@ -68,10 +68,16 @@ func notFolder(err error) error {
 		return errors.New("it is not a folder")
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no such folder: %w", os.ErrNotExist)
+		return noFolder{}
 	}
 	return err
 }
+
+// noFolder is os.ErrNotExist in better words.
+type noFolder struct{}
+
+func (noFolder) Error() string        { return "no such folder" }
+func (noFolder) Is(target error) bool { return target == os.ErrNotExist }
 
 // Tokenizer opens the folder's tokenizer and checks that its ids fit the model.
 func (p *Pretrained) Tokenizer() (tokenizer.Tokenizer, error) {
@@ -117,14 +123,14 @@ func (p *Pretrained) Info(name string) (dtypes.DType, []int, error) {
 	if err != nil {
 		return dtypes.InvalidDType, nil, err
 	}
-	return t.info(name)
+	return t.info()
 }
 
 // info says what Info of a source returns.
-func (t stored) info(name string) (dtypes.DType, []int, error) {
+func (t stored) info() (dtypes.DType, []int, error) {
 	dtype, ok := dtypesByName[t.dtype]
 	if !ok {
-		return dtypes.InvalidDType, nil, fmt.Errorf("tensor %s has type %s, which models do not use", name, t.dtype)
+		return dtypes.InvalidDType, nil, fmt.Errorf("expected a float or int8 type, found %s", t.dtype)
 	}
 	return dtype, t.shape, nil
 }

@@ -34,7 +34,7 @@ func (r rescaled) lookup(name string) (stored, error) {
 	if err != nil || !isMatrix && !strings.HasSuffix(name, "out_proj.weight_scale") {
 		return t, err
 	}
-	dtype, _, err := t.info(name)
+	dtype, _, err := t.info()
 	if err != nil {
 		return t, err
 	}

@@ -71,6 +71,7 @@ func (f *weightsFile) release() {
 func (w *writer) planAll() ([]*weightsFile, error) {
 	var files []*weightsFile
 	var faults []error
+	told := map[string]bool{}                       // encoders may be copies of one tensor
 	for _, spec := range w.Config.Swarm.Tensors() { // one file after the other
 		name := safetensors.ModelFile
 		if !w.Config.Swarm.Plain() {
@@ -84,8 +85,9 @@ func (w *writer) planAll() ([]*weightsFile, error) {
 		}
 		o := w.Origin(spec)
 		tensors, err := w.plan(spec, o)
-		if err != nil {
+		if err != nil && !told[err.Error()] {
 			faults = append(faults, err)
+			told[err.Error()] = true
 		}
 		f := files[len(files)-1]
 		f.tensors, f.origins = append(f.tensors, tensors...), append(f.origins, o)
