@@ -65,6 +65,10 @@ type generation struct {
 	trace   *trace
 	result  Result
 
+	logits []float32   // after the last token that was read
+	ahead  swarm.Draw  // tokens that the device drew and read
+	dice   *swarm.Dice // nil where tokens are drawn on the host
+
 	start, first, last time.Time
 }
 
@@ -82,8 +86,15 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 	if err := g.emit(Event{Token: -1, Chunks: shown}); err != nil {
 		return err
 	}
+	g.logits = logits
+	if g.drawsOnDevice() {
+		if g.dice, err = g.cfg.Model.Dice(g.request.Seed, g.request.Temperature); err != nil {
+			return err
+		}
+		defer g.dice.Close()
+	}
 	for {
-		id := g.sampler.next(logits)
+		id, logprob, top := g.choose()
 		if g.last = time.Now(); g.first.IsZero() {
 			g.first = g.last
 		}
@@ -92,7 +103,6 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 			return g.flush()
 		}
 		g.result.CompletionTokens++
-		logprob, top := logprobs(logits, id, g.request.Logprobs)
 		stopped, err := g.show(Event{Token: int(id), Logprob: logprob, Top: g.texts(top)}, id)
 		if err != nil || stopped {
 			return err
@@ -100,14 +110,51 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 		if g.result.CompletionTokens == g.request.MaxTokens {
 			return g.flush()
 		}
-		if logits, chunks, err = g.session.Feed(ctx, []int32{id}); err != nil {
-			return err
-		}
-		g.count(chunks)
-		if err := g.trace.token(id, chunks); err != nil {
+		if err := g.read(ctx, id); err != nil {
 			return err
 		}
 	}
+}
+
+// drawsOnDevice reports whether tokens may be drawn without the host: nothing but
+// the temperature shapes the distribution, and no alternatives are reported.
+func (g *generation) drawsOnDevice() bool {
+	s := g.request.Sampling
+	penalties := s.RepetitionPenalty != 0 && s.RepetitionPenalty != 1 || s.PresencePenalty != 0
+	cuts := s.TopK > 0 || s.TopP > 0 && s.TopP < 1 || s.MinP > 0
+	return g.cfg.Model.Draws() && !penalties && g.request.Logprobs == 0 && (s.Temperature == 0 || !cuts)
+}
+
+// choose returns the next token: one that the device drew ahead, else one drawn from
+// the last logits.
+func (g *generation) choose() (id int32, logprob float64, top []TokenLogprob) {
+	if len(g.ahead.IDs) > 0 {
+		id, logprob = g.ahead.IDs[0], g.ahead.Logprobs[0]
+		g.ahead.IDs, g.ahead.Logprobs = g.ahead.IDs[1:], g.ahead.Logprobs[1:]
+		return id, logprob, nil
+	}
+	id = g.sampler.next(g.logits)
+	logprob, top = logprobs(g.logits, id, g.request.Logprobs)
+	return id, logprob, top
+}
+
+// read makes the model read a token, unless the device did when it drew ahead.
+func (g *generation) read(ctx context.Context, id int32) (err error) {
+	var chunks []router.Chunk
+	switch {
+	case len(g.ahead.IDs) > 0:
+		return errors.Join(ctx.Err(), g.trace.token(id, nil))
+	case g.dice != nil && g.session.DrawLength() > 0:
+		g.ahead, err = g.session.Draw(ctx, id, g.dice)
+		chunks = g.ahead.Chunks
+	default:
+		g.logits, chunks, err = g.session.Feed(ctx, []int32{id})
+	}
+	if err != nil {
+		return err
+	}
+	g.count(chunks)
+	return g.trace.token(id, chunks)
 }
 
 // show emits a token with the text that it makes final. It reports whether a stop

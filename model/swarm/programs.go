@@ -24,6 +24,7 @@ const (
 	wholeStage   stage = iota // ids to output: plain models, and single tokens
 	encoderStage              // ids to hidden states [1, T, d], while no slot changes
 	decoderStage              // hidden states [1, T, d] to output, whatever the slots
+	drawStage                 // a token to several drawn ones
 )
 
 // output says what a program returns beside the states.
@@ -141,6 +142,9 @@ func (m *Model) build(key programKey) (*program, error) {
 	name := fmt.Sprintf("%s-%d-tokens", m.cfg.Base.Kind, key.tokens)
 	return compile(m.backend, name, m.tensorShape, func(in *inputs) []*Node {
 		b := &graphBuilder{m: m, in: in, T: key.tokens, core: mamba.Weights(in.get).In("backbone.")}
+		if key.stage == drawStage {
+			return b.draw()
+		}
 		b.length()
 		var x *Node
 		var states []mamba.State
@@ -154,11 +158,7 @@ func (m *Model) build(key programKey) (*program, error) {
 			x, decoder = m.cfg.Decode(b.core, x, b.states(m.cfg.NumEncoderLayers, m.cfg.Base.NLayer), b.span)
 			x, states = b.finish(x, key.output), append(states, decoder...)
 		}
-		out := []*Node{x}
-		for _, s := range states {
-			out = append(out, s.Conv, s.SSM)
-		}
-		return out
+		return append([]*Node{x}, stateNodes(states)...)
 	})
 }
 
@@ -209,9 +209,14 @@ func (b *graphBuilder) states(from, to int) []mamba.State {
 
 // encode is the first stage, from ids to what the decoder reads.
 func (b *graphBuilder) encode() (*Node, []mamba.State) {
+	ids, routing, bank := b.encoderParts()
+	return b.m.cfg.Encode(b.core, bank, ids, routing, b.states(0, b.m.cfg.NumEncoderLayers), b.span)
+}
+
+// encoderParts adds ids, routing and the slots' weights as inputs.
+func (b *graphBuilder) encoderParts() (ids *Node, routing Routing, bank []mamba.Weights) {
 	m, k := b.m, b.m.cfg.Slots()
-	ids := b.in.add(inputIDs, shapes.Make(dtypes.Int32, 1, b.T))
-	var routing Routing
+	ids = b.in.add(inputIDs, shapes.Make(dtypes.Int32, 1, b.T))
 	if m.fusesOutputs() {
 		routing.Gates = b.in.add(inputGates, shapes.Make(dtypes.Float32, b.T, k))
 		routing.Quality = b.in.add(inputQuality, shapes.Make(dtypes.Float32, k))
@@ -219,11 +224,11 @@ func (b *graphBuilder) encode() (*Node, []mamba.State) {
 	if m.resetsOnSwap() {
 		routing.Keep = b.in.add(inputKeep, shapes.Make(dtypes.Float32, k))
 	}
-	bank := make([]mamba.Weights, k)
+	bank = make([]mamba.Weights, k)
 	for s := range bank {
 		bank[s] = mamba.Weights(b.in.get).In(slotPrefix(s))
 	}
-	return m.cfg.Encode(b.core, bank, ids, routing, b.states(0, m.cfg.NumEncoderLayers), b.span)
+	return ids, routing, bank
 }
 
 // finish is the last stage, from the decoder's hidden states [1, T, d] to logits or
