@@ -5,6 +5,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,7 +135,39 @@ func (t *native) Decode(ids []int32, skipSpecial bool) (string, error) {
 	case t.bytes:
 		return t.decodeBytes(ids, skipSpecial) // the text holds NUL, and the library returns C strings
 	}
+	if text, ok := t.decodeNUL(ids, skipSpecial); ok {
+		return text, nil
+	}
 	return "", fmt.Errorf("decode: %w", err)
+}
+
+// decodeNUL decodes ids with "<0x00>" among them: the library returns C strings, which
+// cannot hold NUL, so the token of another control character that the text lacks
+// stands in for it.
+func (t *native) decodeNUL(ids []int32, skipSpecial bool) (string, bool) {
+	nul, ok := t.TokenID("<0x00>")
+	if !ok {
+		return "", false
+	}
+	rest, err := t.lib.DecodeErr(unsigned(slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return id == nul })), skipSpecial)
+	if err != nil {
+		return "", false
+	}
+	for c := '\x01'; c < ' '; c++ {
+		other, ok := t.TokenID(fmt.Sprintf("<0x%02X>", c))
+		if !ok || strings.ContainsRune(rest, c) || slices.Contains(ids, other) {
+			continue
+		}
+		changed := slices.Clone(ids)
+		for i, id := range changed {
+			if id == nul {
+				changed[i] = other
+			}
+		}
+		text, err := t.lib.DecodeErr(unsigned(changed), skipSpecial)
+		return strings.ReplaceAll(text, string(c), "\x00"), err == nil
+	}
+	return "", false
 }
 
 // signed and unsigned view ids as the other integer type, without a copy: an id is below 2³¹.
