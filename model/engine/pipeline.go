@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/model/router"
@@ -36,6 +38,9 @@ func (e *Engine) Generate(ctx context.Context, r Request, emit func(Event) error
 	}
 	defer done()
 	session, err := e.cfg.Model.NewSession(r.Domain)
+	if err != nil && r.Domain != "" && !slices.Contains(e.cfg.Info.Domains, r.Domain) {
+		err = fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -82,6 +87,9 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 	if err != nil {
 		return err
 	}
+	if err := g.follow(prompt); err != nil {
+		return err
+	}
 	g.count(chunks)
 	if err := g.emit(Event{Token: -1, Chunks: shown}); err != nil {
 		return err
@@ -100,6 +108,9 @@ func (g *generation) run(ctx context.Context, prompt []int32) error {
 		}
 		if slices.Contains(g.cfg.EOS, id) {
 			g.result.FinishReason = FinishStop
+			if err := g.trace.end(); err != nil {
+				return err
+			}
 			return g.flush()
 		}
 		g.result.CompletionTokens++
@@ -157,6 +168,24 @@ func (g *generation) read(ctx context.Context, id int32) (err error) {
 	return g.trace.token(id, chunks)
 }
 
+// follow lets the answer's text go on from the prompt's, as a token may read
+// differently at the beginning of a text, where SentencePiece drops its space: the
+// stream begins with the prompt's last token that is text by itself.
+func (g *generation) follow(prompt []int32) error {
+	for _, id := range slices.Backward(prompt) {
+		token, _ := g.cfg.Tokenizer.TokenText(id)
+		if isByte := strings.HasPrefix(token, "<0x"); isByte || g.cfg.Tokenizer.IsSpecial(id) {
+			continue
+		}
+		text, err := g.stream.Push(id)
+		if err != nil || text != "" {
+			return err
+		}
+		g.stream = tokenizer.NewStream(g.cfg.Tokenizer, true)
+	}
+	return nil
+}
+
 // show emits a token with the text that it makes final. It reports whether a stop
 // string ended the answer.
 func (g *generation) show(ev Event, id int32) (stopped bool, err error) {
@@ -165,6 +194,11 @@ func (g *generation) show(ev Event, id int32) (stopped bool, err error) {
 		return false, err
 	}
 	ev.Text, stopped = g.stop.push(text)
+	if stopped || g.result.CompletionTokens == g.request.MaxTokens {
+		if err := g.trace.end(id); err != nil {
+			return false, err
+		}
+	}
 	ev.Chunks = g.trace.changed()
 	g.result.Text += ev.Text
 	if stopped {

@@ -8,18 +8,20 @@ type stopText struct {
 	held  string
 }
 
-// push adds text and returns what is final: everything before the first stop
-// string, or all but an end that a stop string may begin with.
+// push adds text and returns what is final: everything before the stop string that
+// is complete first (of several the longest), wherever the text is cut into pieces;
+// or all but an end that a stop string may begin with.
 func (s *stopText) push(text string) (final string, stopped bool) {
 	s.held += text
-	cut := -1
+	start, end := 0, len(s.held)+1
 	for _, stop := range s.stops {
-		if i := strings.Index(s.held, stop); i >= 0 && (cut < 0 || i < cut) {
-			cut = i
+		i := strings.Index(s.held, stop)
+		if j := i + len(stop); i >= 0 && (j < end || j == end && i < start) {
+			start, end = i, j
 		}
 	}
-	if cut >= 0 {
-		final, s.held = s.held[:cut], ""
+	if end <= len(s.held) {
+		final, s.held = s.held[:start], ""
 		return final, true
 	}
 	keep := 0

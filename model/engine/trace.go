@@ -49,6 +49,22 @@ func (t *trace) token(id int32, chunks []router.Chunk) error {
 	return t.text(id)
 }
 
+// end adds what is left of a character that was not finished, and before it the last
+// token of an answer if no encoder has read that: it is shown with the chunk that
+// predicted it.
+func (t *trace) end(unread ...int32) error {
+	last := &t.chunks[len(t.chunks)-1]
+	for _, id := range unread {
+		last.End++
+		if err := t.text(id); err != nil {
+			return err
+		}
+	}
+	rest, err := t.stream.Flush()
+	last.Text += rest
+	return err
+}
+
 // changed returns the chunks that are new or grew since the last call.
 func (t *trace) changed() []Chunk {
 	changed := append([]Chunk(nil), t.chunks[t.shown:]...)
