@@ -9,7 +9,7 @@
 //	})
 //
 // A request holds one [swarm.Session], whose size does not grow with the text. A
-// context that ends stops the model within one token.
+// context that ends stops the model within one token, on a GPU within eight.
 package engine
 
 import (

@@ -71,18 +71,20 @@ func (m *Model) bucket(n int) int {
 	return longest
 }
 
-// Warm starts to compile the graphs for a prompt of this many tokens and for
-// decoding, in the background.
+// Warm starts to compile, in the background, the graphs for a prompt of this many
+// tokens, and behind them the one for decoding, which is needed later.
 func (m *Model) Warm(promptTokens int) {
-	keys := []programKey{{tokens: 1}}
+	var keys []programKey
 	if T := m.bucket(promptTokens); m.cfg.Plain() {
 		keys = append(keys, programKey{tokens: T})
 	} else {
 		keys = append(keys, programKey{tokens: T, stage: encoderStage}, programKey{tokens: T, stage: decoderStage})
 	}
-	for _, key := range keys {
-		m.warming.Go(func() { _, _ = m.program(key) }) // an error comes back on use
-	}
+	m.warming.Go(func() {
+		for _, key := range append(keys, programKey{tokens: 1}) {
+			_, _ = m.program(key) // an error comes back on use
+		}
+	})
 }
 
 // program returns the graph for a number of tokens, compiling it on first use.
