@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -117,9 +118,8 @@ func (b *bench) open() (*loaded, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		if err := b.model.start(l, cfg.Swarm, newRandomSource(cfg)); err != nil {
-			l.Close()
-			return nil, "", err
+		if err := b.model.start(l, b.random, cfg.Swarm, newRandomSource(cfg)); err != nil {
+			return nil, "", errors.Join(err, l.Close())
 		}
 		return l, b.random + ", random", nil
 	}
@@ -133,9 +133,8 @@ func (b *bench) open() (*loaded, string, error) {
 	if l.files, err = hub.FromPretrained(b.model.dir); err != nil {
 		return nil, "", err
 	}
-	if err := b.model.start(l, l.files.Config.Swarm, l.files); err != nil {
-		l.Close()
-		return nil, "", fmt.Errorf("load %s: %w", b.model.dir, err)
+	if err := b.model.start(l, b.model.dir, l.files.Config.Swarm, l.files); err != nil {
+		return nil, "", errors.Join(err, l.Close())
 	}
 	return l, filepath.Base(dir), nil
 }

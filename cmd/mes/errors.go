@@ -36,7 +36,8 @@ func (m *Main) exit(ctx context.Context, err error) int {
 	switch {
 	case errors.Is(err, errUsage), errors.As(err, &faults),
 		errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrPromptTooLong),
-		errors.Is(err, engine.ErrBadRequest), errors.Is(err, tokenizer.ErrInvalidUTF8):
+		errors.Is(err, engine.ErrBadRequest), errors.Is(err, tokenizer.ErrInvalidUTF8),
+		errors.Is(err, tokenizer.ErrNoChatTemplate):
 		return exitUsage
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, safetensors.ErrNoModel), errors.Is(err, safetensors.ErrShardMissing):
 		return exitNotFound

@@ -96,16 +96,17 @@ func (g *generate) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if g.json {
-		return json.NewEncoder(g.m.Stdout).Encode(struct {
+		err = json.NewEncoder(g.m.Stdout).Encode(struct {
 			engine.Result
 			Tokens []token `json:"tokens"`
 		}{result, tokens})
+	} else {
+		_, err = fmt.Fprintln(g.m.Stdout)
 	}
-	fmt.Fprintln(g.m.Stdout)
-	if result.FinishReason == engine.FinishCancelled {
+	if err == nil && result.FinishReason == engine.FinishCancelled {
 		return ctx.Err()
 	}
-	return nil
+	return err
 }
 
 // prompt applies the chat template if asked for.

@@ -69,14 +69,14 @@ func (f *modelFlags) load() (*loaded, error) {
 	if l.tok, err = l.files.Tokenizer(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if err := f.start(l, l.files.Config.Swarm, l.files); err != nil {
-		return nil, errors.Join(fmt.Errorf("load %s: %w", f.dir, err), l.Close())
+	if err := f.start(l, f.dir, l.files.Config.Swarm, l.files); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// start opens the back end and loads the model from src.
-func (f *modelFlags) start(l *loaded, cfg swarm.Config, src swarm.Source) error {
+// start opens the back end and loads the model from src, called name.
+func (f *modelFlags) start(l *loaded, name string, cfg swarm.Config, src swarm.Source) error {
 	precision, err := swarm.ParsePrecision(f.dtype)
 	if err != nil {
 		return usageError("-dtype: %v", err)
@@ -85,7 +85,10 @@ func (f *modelFlags) start(l *loaded, cfg swarm.Config, src swarm.Source) error 
 		return err
 	}
 	l.model, err = swarm.Load(l.backend, cfg, src, swarm.Options{Precision: precision, EncoderBudgetBytes: f.budget << 20})
-	return err
+	if err != nil {
+		return fmt.Errorf("load %s: %w", name, err)
+	}
+	return nil
 }
 
 // Close frees what was opened, in reverse order.
