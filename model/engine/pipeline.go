@@ -68,6 +68,7 @@ type generation struct {
 	stop    stopText
 	stream  *tokenizer.Stream
 	trace   *trace
+	text    strings.Builder // the answer
 	result  Result
 
 	logits []float32   // after the last token that was read
@@ -200,7 +201,7 @@ func (g *generation) show(ev Event, id int32) (stopped bool, err error) {
 		}
 	}
 	ev.Chunks = g.trace.changed()
-	g.result.Text += ev.Text
+	g.text.WriteString(ev.Text)
 	if stopped {
 		g.result.FinishReason = FinishStop
 	}
@@ -223,7 +224,7 @@ func (g *generation) flush() error {
 	if text == "" && len(chunks) == 0 {
 		return nil
 	}
-	g.result.Text += text
+	g.text.WriteString(text)
 	return g.emit(Event{Text: text, Token: -1, Chunks: chunks})
 }
 
@@ -251,7 +252,7 @@ func (g *generation) count(chunks []router.Chunk) {
 
 // finish fills in what is known at the end.
 func (g *generation) finish() {
-	g.result.Chunks = g.trace.chunks
+	g.result.Text, g.result.Chunks = g.text.String(), g.trace.chunks
 	if g.first.IsZero() {
 		return
 	}

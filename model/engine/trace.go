@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"strings"
+
 	"github.com/mamba-encoder-swarm/mes/model/router"
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
 )
@@ -12,11 +14,15 @@ type trace struct {
 	stream  *tokenizer.Stream
 	domains []string
 	chunks  []Chunk
-	shown   int // chunks before this one were returned by changed and are closed
+	tail    strings.Builder // text of the last chunk, which may grow long without a copy
+	shown   int             // chunks before this one were returned by changed and are closed
+	plain   bool            // one chunk without encoders: changed waits for its end
+	ended   bool
 }
 
 func newTrace(cfg Config) *trace {
-	return &trace{stream: tokenizer.NewStream(cfg.Tokenizer, true), domains: cfg.Model.Config().Router.Domains}
+	return &trace{stream: tokenizer.NewStream(cfg.Tokenizer, true), domains: cfg.Model.Config().Router.Domains,
+		plain: cfg.Model.Config().Plain()}
 }
 
 // prompt adds the chunks of the prompt and returns them. A plain model gives one
@@ -60,13 +66,18 @@ func (t *trace) end(unread ...int32) error {
 			return err
 		}
 	}
+	t.ended = true
 	rest, err := t.stream.Flush()
-	last.Text += rest
+	t.write(rest)
 	return err
 }
 
-// changed returns the chunks that are new or grew since the last call.
+// changed returns the chunks that are new or grew since the last call; that of a
+// plain model, which is as long as the text, only at its end.
 func (t *trace) changed() []Chunk {
+	if t.plain && !t.ended {
+		return nil
+	}
 	changed := append([]Chunk(nil), t.chunks[t.shown:]...)
 	t.shown = len(t.chunks) - 1
 	return changed
@@ -74,8 +85,13 @@ func (t *trace) changed() []Chunk {
 
 func (t *trace) text(id int32) error {
 	text, err := t.stream.Push(id)
-	t.chunks[len(t.chunks)-1].Text += text
+	t.write(text)
 	return err
+}
+
+func (t *trace) write(text string) {
+	t.tail.WriteString(text)
+	t.chunks[len(t.chunks)-1].Text = t.tail.String()
 }
 
 func (t *trace) add(c router.Chunk, prompt bool) {
@@ -88,4 +104,5 @@ func (t *trace) add(c router.Chunk, prompt bool) {
 		shown.Encoders = append(shown.Encoders, use)
 	}
 	t.chunks = append(t.chunks, shown)
+	t.tail = strings.Builder{}
 }
