@@ -31,8 +31,8 @@ const hue = (encoder) => (encoder * 137.508 + 195) % 360;
 // Text is the prompt and the answer on the page. An entry is one chunk with its
 // spans: {number, chunk, head, drawn, prompt, answer}, where head and drawn count
 // the characters in the prompt's and the answer's span. A chunk that began in the prompt and goes on in the
-// answer has two spans. The end of the answer that no encoder has read yet, at
-// least its last token, has none.
+// answer has two spans. The end of the answer that no chunk covers yet, while it is
+// written, has none.
 export class Text {
   constructor() {
     this.prompt = byId("prompt-text");
