@@ -170,12 +170,18 @@ func toBF16(dst []bfloat16.BFloat16, src []float32) {
 
 // Encode returns values as the little-endian bytes of a type: Float32 or BFloat16.
 func Encode(values []float32, dtype dtypes.DType) []byte {
+	out := make([]byte, len(values)*dtype.Size())
+	encodeInto(out, values, dtype)
+	return out
+}
+
+// encodeInto is Encode into bytes that are there, as many as the values need.
+func encodeInto(dst []byte, values []float32, dtype dtypes.DType) {
 	if dtype == dtypes.BFloat16 {
-		out := make([]byte, 2*len(values))
-		toBF16(unsafe.Slice((*bfloat16.BFloat16)(unsafe.Pointer(unsafe.SliceData(out))), len(values)), values)
-		return out
+		toBF16(unsafe.Slice((*bfloat16.BFloat16)(unsafe.Pointer(unsafe.SliceData(dst))), len(values)), values)
+		return
 	}
-	return bytesOf(values)
+	copy(dst, bytesOf(values))
 }
 
 // elements returns the product of a shape's sizes.

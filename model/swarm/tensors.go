@@ -6,7 +6,6 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 )
 
@@ -66,11 +65,7 @@ func (m *tensorMap) load(b compute.Backend, src Source, spec TensorSpec, as stri
 		return err
 	}
 	buffer, err := upload(b, shape, func(dst []byte) error {
-		if want == dtypes.BFloat16 {
-			toBF16(unsafe.Slice((*bfloat16.BFloat16)(unsafe.Pointer(unsafe.SliceData(dst))), len(values)), values)
-			return nil
-		}
-		copy(dst, bytesOf(values))
+		encodeInto(dst, values, want)
 		return nil
 	})
 	if err != nil {
@@ -84,12 +79,14 @@ func (m *tensorMap) load(b compute.Backend, src Source, spec TensorSpec, as stri
 // where the file holds them, else quantised now.
 func (m *tensorMap) loadInt8(b compute.Backend, src Source, spec TensorSpec, as string) error {
 	rows := spec.Shape[0]
-	q, scales := make([]int8, elements(spec.Shape)), []float32(nil)
+	var q []int8
+	var scales []float32
 	have, _, err := src.Info(spec.Name)
 	if err != nil {
 		return err
 	}
 	if have == dtypes.Int8 {
+		q = make([]int8, spec.Elements())
 		if err := src.Read(spec.Name, bytesOf(q)); err != nil {
 			return fmt.Errorf("read tensor %s: %w", spec.Name, err)
 		}
