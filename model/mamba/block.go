@@ -18,7 +18,14 @@ func (c Config) Block(w Weights, x *Node, s State, span Span) (*Node, State) {
 // x: [B, T, d]. Returns [B, T, InProjDim].
 func (c Config) Enter(w Weights, x *Node) *Node {
 	x.AssertDims(-1, -1, c.DModel)
-	return linear(w, "mixer.in_proj", RMSNorm(x, w("norm.weight"), c.NormEps), c.UseBias)
+	return c.In(w, c.RMSNormalize(x))
+}
+
+// In is Enter after the normalisation: what needs the layer's weights. It can be
+// built inside a loop.
+// x: [..., d], normalised. Returns [..., InProjDim].
+func (c Config) In(w Weights, x *Node) *Node {
+	return linear(w, "mixer.in_proj", Mul(x, alignRight(w("norm.weight"), x.Rank())), c.UseBias)
 }
 
 // Scan runs convolution and state space over what Enter returned.
@@ -36,26 +43,37 @@ func (c Config) Scan(w Weights, proj *Node, s State, span Span) (y, z *Node, nex
 // y, z: [B, T, di]. Returns [B, T, d].
 func (c Config) Leave(w Weights, y, z *Node) *Node {
 	y.AssertDims(-1, -1, c.DInner())
-	return linear(w, "mixer.out_proj", c.gate(w, y, z), c.UseBias)
+	return c.Out(w, c.Gate(y, z))
 }
 
-// gate is y·silu(z), with Mamba-2's RMS norm after (or, by configuration, before)
-// the product, over groups of NormGroupSize channels.
-func (c Config) gate(w Weights, y, z *Node) *Node {
+// Gate is y·silu(z), with Mamba-2's RMS normalisation after (or, by configuration,
+// before) the product, over groups of NormGroupSize channels. Out multiplies by the
+// norm's weight.
+// y, z: [B, T, di]. Returns the same shape.
+func (c Config) Gate(y, z *Node) *Node {
 	if c.Kind != Mamba2 || !c.RMSNorm {
 		return Mul(y, silu(z))
 	}
-	norm := func(x *Node) *Node {
+	normalize := func(x *Node) *Node {
 		d := x.Shape().Dimensions
 		size := c.NormGroupSize
 		if size == 0 {
 			size = d[2]
 		}
-		grouped := rmsNormalize(Reshape(x, d[0], d[1], d[2]/size, size), c.NormEps) // [B, T, groups, size]
-		return Mul(Reshape(grouped, d...), alignRight(w("mixer.norm.weight"), 3))
+		return Reshape(rmsNormalize(Reshape(x, d[0], d[1], d[2]/size, size), c.NormEps), d...)
 	}
 	if c.NormBeforeGate {
-		return Mul(norm(y), silu(z))
+		return Mul(normalize(y), silu(z))
 	}
-	return norm(Mul(y, silu(z)))
+	return normalize(Mul(y, silu(z)))
+}
+
+// Out is Leave after the gate: what needs the layer's weights. It can be built
+// inside a loop.
+// x: [..., di]. Returns [..., d].
+func (c Config) Out(w Weights, x *Node) *Node {
+	if c.Kind == Mamba2 && c.RMSNorm {
+		x = Mul(x, alignRight(w("mixer.norm.weight"), x.Rank()))
+	}
+	return linear(w, "mixer.out_proj", x, c.UseBias)
 }

@@ -26,7 +26,7 @@ func linear(w Weights, name string, x *Node, bias bool) *Node {
 	y := matmul(x, w(name+".weight"))
 	if w(name+".weight").DType() == dtypes.Int8 {
 		scale := w(name + ".weight_scale")
-		y = Mul(y, BroadcastToShape(alignRight(Reshape(scale, scale.Shape().Size()), y.Rank()), y.Shape()))
+		y = Mul(y, alignRight(scale, y.Rank()))
 	}
 	if bias {
 		y = Add(y, alignRight(w(name+".bias"), y.Rank()))

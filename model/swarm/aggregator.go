@@ -33,10 +33,9 @@ func (c Config) aggregate(core mamba.Weights, x *Node, slots []*Node, routing Ro
 	score := DotGeneral(q, []int{1}, []int{0}, keys, []int{2}, []int{0})
 	score = MulScalar(score, 1/math.Sqrt(float64(c.AggregatorDim))) // [BT, k]
 	score = Add(score, Reshape(project(n, Reshape(quality, 1, d)), B*T, k))
-	score = Add(score, Reshape(routing.Quality, 1, k))
 
-	gates := Log(MaxScalar(routing.Gates, minGate)) // [T, k]
-	score = Add(score, Reshape(BroadcastPrefix(gates, B), B*T, k))
+	prior := Add(Log(MaxScalar(routing.Gates, minGate)), routing.Quality) // [T, k]
+	score = Add(score, Reshape(BroadcastPrefix(prior, B), B*T, k))
 	alpha := Softmax(score, -1) // [BT, k]
 	return ReduceSum(Mul(stacked, Reshape(alpha, B, T, k, 1)), 2)
 }

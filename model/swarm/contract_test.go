@@ -327,11 +327,11 @@ func forward(t *testing.T, b compute.Backend, c Config, src memorySource, ids []
 		}
 		core, k := get("backbone."), len(d.slots)
 		var bank []mamba.Weights
-		quality, gates := make([]float32, k), make([]float32, T*k)
+		quality, gates := make([]float32, T*k), make([]float32, T*k)
 		for s, e := range d.slots {
 			bank = append(bank, get(fmt.Sprintf("backbone.encoders.%d.", e)))
-			quality[s] = src["backbone.aggregator.beta"].values[e]
 			for i := range T {
+				quality[i*k+s] = src["backbone.aggregator.beta"].values[e]
 				gates[i*k+s] = float32(d.gates[s])
 			}
 		}
@@ -343,7 +343,7 @@ func forward(t *testing.T, b compute.Backend, c Config, src memorySource, ids []
 			decoder = append(decoder, c.Base.ZeroState(g, 2))
 		}
 		span := mamba.Span{Mask: in[1]}
-		routing := Routing{Gates: Const(g, tensors.FromFlatDataAndDimensions(gates, T, k)), Quality: Const(g, quality)}
+		routing := Routing{Gates: Const(g, tensors.FromFlatDataAndDimensions(gates, T, k)), Quality: Const(g, tensors.FromFlatDataAndDimensions(quality, T, k))}
 		x, _ := c.Encode(core, bank, in[0], routing, encoders, span)
 		x, _ = c.Decode(core, x, decoder, span)
 		head := func(string) *Node { return core("embeddings.weight") }

@@ -80,11 +80,10 @@ func (s *Session) Draw(ctx context.Context, id int32, dice *Dice) (draw Draw, er
 	if err != nil {
 		return Draw{}, err
 	}
-	seg, err := s.next(&segments)
+	in, err := s.encoderInputs(takeSegment(&segments, 1), 1)
 	if err != nil {
 		return Draw{}, err
 	}
-	in := s.encoderInputs(*seg, 1, 1)
 	in.put(inputTemperature, []float32{dice.temperature}, shapes.Make(dtypes.Float32))
 	defer in.finalize()
 	if in.err != nil {
@@ -95,7 +94,7 @@ func (s *Session) Draw(ctx context.Context, id int32, dice *Dice) (draw Draw, er
 	if err != nil {
 		return Draw{}, err
 	}
-	out, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in.buffers) })
+	out, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in) })
 	if err != nil {
 		return Draw{}, fmt.Errorf("draw %d tokens: %w", drawLength, err)
 	}
@@ -111,7 +110,7 @@ func (s *Session) Draw(ctx context.Context, id int32, dice *Dice) (draw Draw, er
 	for _, v := range logprobs {
 		draw.Logprobs = append(draw.Logprobs, float64(v))
 	}
-	if err := s.checkFinite(logprobs); err != nil {
+	if err := s.checkFinite(logprobs, in.bank); err != nil {
 		return Draw{}, err
 	}
 	s.position++

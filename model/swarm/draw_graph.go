@@ -14,7 +14,7 @@ func (b *graphBuilder) draw() []*Node {
 	temperature := b.in.add(inputTemperature, shapes.Make(dtypes.Float32))
 	rng, noise := RandomUniform(b.in.add(inputRNG, RNGStateShape), shapes.Make(dtypes.Float32, drawLength, V))
 	noise = Mul(temperature, Neg(Log(Neg(Log(MaxScalar(noise, 1e-20)))))) // [n, V], Gumbel
-	ids, routing, bank := b.encoderParts()
+	ids, routing, bank := b.encoderParts(m.cfg.Slots())
 	encoders, decoder := b.states(0, le), b.states(le, m.cfg.Base.NLayer)
 	drawn, logprobs := make([]*Node, drawLength), make([]*Node, drawLength)
 	for i := range drawLength {

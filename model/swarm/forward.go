@@ -10,7 +10,7 @@ import (
 // Routing is a router's decision as inputs of the graph.
 type Routing struct {
 	Gates   *Node // [T, k] weight of each slot's encoder at each token
-	Quality *Node // [k] the aggregator's beta of each slot's encoder
+	Quality *Node // [T, k] the aggregator's beta of each slot's encoder at each token
 	Keep    *Node // [k] 0 where a slot restarts (encoder_state reset), else 1; nil keeps all
 }
 
@@ -30,9 +30,9 @@ func (c Config) Slots() int {
 // fusion (architecture: one slot is an ordinary Mamba whose in and out matrices
 // belong to its encoder). A plain model's is the embedding.
 //
-// core holds the backbone's tensors, bank[s] those of the encoder in slot s
-// (layers.{l}.…). ids: [B, T] int32. Returns [B, T, d] and the encoder layers'
-// states after the last valid token.
+// core holds the backbone's tensors, bank[s] those of the encoder that is in slot s
+// throughout (layers.{l}.…). ids: [B, T] int32. Returns [B, T, d] and the encoder
+// layers' states after the last valid token.
 func (c Config) Encode(core mamba.Weights, bank []mamba.Weights, ids *Node, routing Routing, states []mamba.State, span mamba.Span) (*Node, []mamba.State) {
 	x := c.Base.Embed(core, ids)
 	if c.Plain() {

@@ -13,7 +13,7 @@ import (
 // merged holds the gate-weighted sum of the active encoders' tensors, for
 // encoder_fusion weights: one encoder's arithmetic whatever k is.
 type merged struct {
-	buffers map[string]compute.Buffer // by name within a slot
+	buffers map[string]compute.Buffer // by name within a bank
 	slots   []int
 	gates   []float64
 }
@@ -49,10 +49,10 @@ func (g *merged) update(m *Model, encoders []*encoder, gates []float64) error {
 	}
 	defer finalize(gateBuffer)
 	out, err := p.run(func(r ref) compute.Buffer {
-		if r.slot < 0 {
+		if r.bank < 0 {
 			return gateBuffer
 		}
-		return encoders[r.slot].buffers[r.name]
+		return encoders[r.bank].buffers[r.name]
 	})
 	if err != nil {
 		return fmt.Errorf("merge encoders %v: %w", slots, err)
@@ -65,7 +65,7 @@ func (g *merged) update(m *Model, encoders []*encoder, gates []float64) error {
 	return nil
 }
 
-// mergeProgram returns the program Σ_s gates[s]·slot.s.NAME for every tensor of an
+// mergeProgram returns the program Σ_s gates[s]·bank.s.NAME for every tensor of an
 // encoder, and the tensors' names in the order of its outputs.
 func (m *Model) mergeProgram() (*program, []string, error) {
 	encoder := m.cfg.encoderShapes(F32)
@@ -82,7 +82,7 @@ func (m *Model) mergeProgram() (*program, []string, error) {
 			for i, name := range names {
 				for s := range k {
 					gate := Reshape(Slice(gates, AxisRange(s, s+1)))
-					term := Mul(in.add(slotPrefix(s)+name, encoder[name]), gate)
+					term := Mul(in.add(bankPrefix(s)+name, encoder[name]), gate)
 					if s == 0 {
 						out[i] = term
 					} else {

@@ -32,7 +32,7 @@ type Model struct {
 	router    *router.Router // nil for a plain model
 	quality   []float32      // aggregator.beta [E]; nil without an aggregator
 
-	encoder map[string]shapes.Shape // an encoder's tensors by name within a slot
+	encoder map[string]shapes.Shape // an encoder's tensors by name within a bank
 	onGPU   bool
 
 	mu       sync.Mutex

@@ -15,21 +15,21 @@ type program struct {
 	inputs []ref
 }
 
-// ref is an input's name, taken apart once: a tensor of the encoder in a slot
-// ("slot.2.layers.0.norm.weight"), a state ("state.7"), or any other name.
+// ref is an input's name, taken apart once: a tensor of one of the encoders that run
+// ("bank.2.layers.0.norm.weight"), a state ("state.7"), or any other name.
 type ref struct {
-	name  string // within the slot for a slot's tensor
-	slot  int    // -1 for none
+	name  string // within the bank for an encoder's tensor
+	bank  int    // -1 for none
 	state int    // -1 for none
 }
 
 func parseRef(name string) ref {
-	r := ref{name: name, slot: -1, state: -1}
+	r := ref{name: name, bank: -1, state: -1}
 	var i int
 	if _, err := fmt.Sscanf(name, "state.%d", &i); err == nil {
 		r.state = i
-	} else if _, err := fmt.Sscanf(name, "slot.%d.", &i); err == nil {
-		r.slot, r.name = i, name[len(slotPrefix(i)):]
+	} else if _, err := fmt.Sscanf(name, "bank.%d.", &i); err == nil {
+		r.bank, r.name = i, name[len(bankPrefix(i)):]
 	}
 	return r
 }

@@ -2,6 +2,8 @@ package swarm
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -22,7 +24,7 @@ type stage int
 
 const (
 	wholeStage   stage = iota // ids to output: plain models, and single tokens
-	encoderStage              // ids to hidden states [1, T, d], while no slot changes
+	encoderStage              // ids to hidden states [1, T, d]
 	decoderStage              // hidden states [1, T, d] to output, whatever the slots
 	drawStage                 // a token to several drawn ones
 )
@@ -115,14 +117,31 @@ const (
 	inputHidden  = "hidden"  // [1, T, d]
 	inputLength  = "length"  // scalar
 	inputGates   = "gates"   // [T, k]
-	inputQuality = "quality" // [k]
+	inputQuality = "quality" // [T, k]
 	inputKeep    = "keep"    // [k]
+	inputOrder   = "order"   // [M], see dispatch
+	inputPlaces  = "places"  // [k·T]
+	inputStarts  = "starts"  // [banks+1]
 )
 
 func stateName(i int) string        { return fmt.Sprintf("state.%d", i) }
-func slotPrefix(s int) string       { return fmt.Sprintf("slot.%d.", s) }
+func bankPrefix(u int) string       { return fmt.Sprintf("bank.%d.", u) }
 func (m *Model) resetsOnSwap() bool { return m.cfg.EncoderState == Reset && !m.cfg.Plain() }
 func (m *Model) fusesOutputs() bool { return !m.cfg.Plain() && m.cfg.Fusion != FuseWeights }
+
+// groups reports whether the encoder stage reads on while slots change their
+// encoders. Where a change restarts the slot, or merges other weights, it ends the
+// piece.
+func (m *Model) groups() bool { return m.fusesOutputs() && !m.resetsOnSwap() }
+
+// banks returns how many encoders a piece of several tokens may use: those of the
+// first token and some that replace them.
+func (m *Model) banks() int {
+	if !m.groups() {
+		return m.cfg.Slots()
+	}
+	return min(m.cfg.Router.NumEncoders, 3*m.cfg.Router.EncodersPerToken)
+}
 
 // stateShapes lists the shapes of all state buffers: conv and ssm of each layer.
 func (m *Model) stateShapes() []shapes.Shape {
@@ -169,7 +188,7 @@ func (m *Model) tensorShape(name string) (shapes.Shape, bool) {
 	if s, ok := m.core.shape(name); ok {
 		return s, true
 	}
-	if r := parseRef(name); r.slot >= 0 {
+	if r := parseRef(name); r.bank >= 0 {
 		s, ok := m.encoder[r.name]
 		return s, ok
 	}
@@ -211,24 +230,38 @@ func (b *graphBuilder) states(from, to int) []mamba.State {
 
 // encode is the first stage, from ids to what the decoder reads.
 func (b *graphBuilder) encode() (*Node, []mamba.State) {
-	ids, routing, bank := b.encoderParts()
-	return b.m.cfg.Encode(b.core, bank, ids, routing, b.states(0, b.m.cfg.NumEncoderLayers), b.span)
+	states := b.states(0, b.m.cfg.NumEncoderLayers)
+	if b.T == 1 || !b.m.groups() {
+		ids, routing, bank := b.encoderParts(b.m.cfg.Slots())
+		return b.m.cfg.Encode(b.core, bank, ids, routing, states, b.span)
+	}
+	c, k, banks := b.m.cfg, b.m.cfg.Slots(), b.m.banks()
+	ids, routing, bank := b.encoderParts(banks)
+	g := groups{
+		bank: bank, names: slices.Sorted(maps.Keys(b.m.encoder)), tiles: tilesFor(b.T),
+		order:  b.in.add(inputOrder, shapes.Make(dtypes.Int32, placesFor(k, b.T, banks))),
+		places: b.in.add(inputPlaces, shapes.Make(dtypes.Int32, k*b.T)),
+		starts: b.in.add(inputStarts, shapes.Make(dtypes.Int32, banks+1)),
+	}
+	x := c.Base.Embed(b.core, ids)
+	slots, next := c.encodeGrouped(b.core, g, x, states, b.span)
+	return c.aggregate(b.core, x, slots, routing), next
 }
 
-// encoderParts adds ids, routing and the slots' weights as inputs.
-func (b *graphBuilder) encoderParts() (ids *Node, routing Routing, bank []mamba.Weights) {
+// encoderParts adds ids, routing and the weights of as many encoders as inputs.
+func (b *graphBuilder) encoderParts(encoders int) (ids *Node, routing Routing, bank []mamba.Weights) {
 	m, k := b.m, b.m.cfg.Slots()
 	ids = b.in.add(inputIDs, shapes.Make(dtypes.Int32, 1, b.T))
 	if m.fusesOutputs() {
 		routing.Gates = b.in.add(inputGates, shapes.Make(dtypes.Float32, b.T, k))
-		routing.Quality = b.in.add(inputQuality, shapes.Make(dtypes.Float32, k))
+		routing.Quality = b.in.add(inputQuality, shapes.Make(dtypes.Float32, b.T, k))
 	}
 	if m.resetsOnSwap() {
 		routing.Keep = b.in.add(inputKeep, shapes.Make(dtypes.Float32, k))
 	}
-	bank = make([]mamba.Weights, k)
-	for s := range bank {
-		bank[s] = mamba.Weights(b.in.get).In(slotPrefix(s))
+	bank = make([]mamba.Weights, encoders)
+	for u := range bank {
+		bank[u] = mamba.Weights(b.in.get).In(bankPrefix(u))
 	}
 	return ids, routing, bank
 }
@@ -256,7 +289,7 @@ func (m *Model) head(in *inputs) mamba.Weights {
 	return func(string) *Node { return in.get("backbone.embeddings.weight") }
 }
 
-// encoderShapes lists an encoder's tensors as a slot names them.
+// encoderShapes lists an encoder's tensors by name within a bank.
 func (c Config) encoderShapes(p Precision) map[string]shapes.Shape {
 	out := map[string]shapes.Shape{}
 	prefix := len(LayerTensor(0, 0, "")) - len("layers.0.")

@@ -134,8 +134,8 @@ func (s *Session) feed(ctx context.Context, ids []int32, out output, visit func(
 
 // block reads as many of the left tokens as one program takes, and returns how many
 // and its output. A plain model and a single token need one program. Over several
-// tokens of a swarm the encoders run segment by segment, then the decoder once over
-// all of them.
+// tokens of a swarm the encoders run piece by piece, then the decoder once over all
+// of them.
 func (s *Session) block(ctx context.Context, segments *[]segment, left int, out output) (int, []float32, error) {
 	n := min(left, s.m.bucket(left))
 	key := programKey{s.m.bucket(n), decoderStage, out}
@@ -144,13 +144,7 @@ func (s *Session) block(ctx context.Context, segments *[]segment, left int, out 
 	}
 	if s.m.cfg.Plain() || left == 1 {
 		key.stage = wholeStage
-		seg, err := s.next(segments)
-		if err != nil {
-			return 0, nil, err
-		}
-		in := s.encoderInputs(*seg, n, key.tokens)
-		seg.drop(n)
-		values, err := s.run(key, n, in)
+		values, err := s.runEncoders(key, takeSegment(segments, n))
 		return n, values, err
 	}
 	hidden, err := s.encode(ctx, segments, n, key.tokens)
@@ -172,47 +166,25 @@ func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		seg, err := s.next(segments)
-		if err != nil {
-			return nil, err
-		}
-		rows := min(n, len(seg.ids))
-		key := programKey{tokens: s.m.bucket(rows), stage: encoderStage}
-		rows = min(rows, key.tokens)
-		in := s.encoderInputs(*seg, rows, key.tokens)
-		values, err := s.run(key, rows, in)
+		p := s.takePiece(segments, n)
+		key := programKey{tokens: s.m.bucket(len(p.ids)), stage: encoderStage}
+		values, err := s.runEncoders(key, p)
 		if err != nil {
 			return nil, err
 		}
 		hidden = append(hidden, values...)
-		seg.drop(rows)
-		n -= rows
+		n -= len(p.ids)
 	}
 	return hidden[:cap(hidden)], nil
 }
 
-// next returns the segment that holds the next token, with its encoders installed.
-func (s *Session) next(segments *[]segment) (*segment, error) {
-	for len((*segments)[0].ids) == 0 {
-		*segments = (*segments)[1:]
+// runEncoders runs a program that begins with the encoders.
+func (s *Session) runEncoders(key programKey, p piece) ([]float32, error) {
+	in, err := s.encoderInputs(p, key.tokens)
+	if err != nil {
+		return nil, err
 	}
-	seg := &(*segments)[0]
-	return seg, s.install(*seg)
-}
-
-// segment is a run of tokens over which no slot changes its encoder.
-type segment struct {
-	ids   []int32
-	slots []int
-	gates [][]float64 // [len(ids)][k]
-}
-
-// drop removes the first n tokens.
-func (g *segment) drop(n int) {
-	g.ids = g.ids[n:]
-	if g.gates != nil {
-		g.gates = g.gates[n:]
-	}
+	return s.run(key, len(p.ids), in)
 }
 
 // route plans ids and joins chunks that run the same encoders.
@@ -248,31 +220,7 @@ func (s *Session) route(ids []int32) ([]segment, []router.Chunk, error) {
 	return segments, chunks, nil
 }
 
-// install puts a segment's encoders into the slots; only slots that change are
-// loaded.
-func (s *Session) install(seg segment) error {
-	for i, e := range seg.slots {
-		old := s.slots[i]
-		if old != nil && old.index == e {
-			continue
-		}
-		enc, err := s.m.pool.acquire(e)
-		if err != nil {
-			return err
-		}
-		s.slots[i] = enc
-		if old != nil {
-			s.changed[i] = true
-			s.m.pool.release(old)
-		}
-	}
-	if s.m.cfg.Fusion == FuseWeights && !s.m.cfg.Plain() {
-		return s.merged.update(s.m, s.slots, seg.gates[0])
-	}
-	return nil
-}
-
-// run runs one program over n tokens, frees its inputs, keeps the states and
+// run runs one program over n tokens, frees its inputs, keeps the states, and
 // returns the rows of its first output that belong to tokens.
 func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error) {
 	defer in.finalize()
@@ -283,7 +231,7 @@ func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error)
 	if err != nil {
 		return nil, err
 	}
-	results, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in.buffers) })
+	results, err := p.run(func(r ref) compute.Buffer { return s.lookup(r, in) })
 	if err != nil {
 		return nil, fmt.Errorf("run %d tokens: %w", n, err)
 	}
@@ -309,114 +257,34 @@ func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error)
 		return nil, fmt.Errorf("read results: %w", err)
 	}
 	values = values[:min(rows, n)*width]
-	return values, s.checkFinite(values)
-}
-
-// pieceInputs are the inputs of one run that are neither weights nor states. The
-// first error stays.
-type pieceInputs struct {
-	backend compute.Backend
-	buffers map[string]compute.Buffer
-	err     error
-}
-
-func (s *Session) newInputs() *pieceInputs {
-	return &pieceInputs{backend: s.m.backend, buffers: map[string]compute.Buffer{}}
-}
-
-func (in *pieceInputs) put(name string, flat any, shape shapes.Shape) {
-	if in.err != nil {
-		return
-	}
-	b, err := in.backend.BufferFromFlatData(0, flat, shape)
-	if err != nil {
-		in.err = fmt.Errorf("upload %s: %w", name, err)
-		return
-	}
-	in.buffers[name] = b
-}
-
-// length adds the number of tokens for a graph of T positions; a graph of one has
-// no such input.
-func (in *pieceInputs) length(n, T int) {
-	if T > 1 {
-		in.put(inputLength, []int32{int32(n)}, shapes.Make(dtypes.Int32))
-	}
-}
-
-func (in *pieceInputs) finalize() {
-	for _, b := range in.buffers {
-		finalize(b)
-	}
-}
-
-// encoderInputs uploads the first n tokens of a segment, padded to T, and their
-// routing.
-func (s *Session) encoderInputs(seg segment, n, T int) *pieceInputs {
-	in := s.newInputs()
-	ids := make([]int32, T)
-	copy(ids, seg.ids[:n])
-	in.put(inputIDs, ids, shapes.Make(dtypes.Int32, 1, T))
-	in.length(n, T)
-	k := s.m.cfg.Slots()
-	if s.m.fusesOutputs() {
-		gates, quality := make([]float32, T*k), make([]float32, k)
-		for t := range T {
-			for i, g := range seg.gates[min(t, n-1)] {
-				gates[t*k+i] = float32(g)
-			}
-		}
-		for i, enc := range s.slots {
-			quality[i] = s.m.quality[enc.index]
-		}
-		in.put(inputGates, gates, shapes.Make(dtypes.Float32, T, k))
-		in.put(inputQuality, quality, shapes.Make(dtypes.Float32, k))
-	}
-	if s.m.resetsOnSwap() {
-		in.put(inputKeep, s.keep(), shapes.Make(dtypes.Float32, k))
-	}
-	return in
-}
-
-// keep marks the slots that go on from their state with 1, and forgets the changes.
-// With merged weights there is one state, which restarts with any change.
-func (s *Session) keep() []float32 {
-	keep := make([]float32, s.m.cfg.Slots())
-	for i := range keep {
-		keep[i] = 1
-	}
-	for i, changed := range s.changed {
-		if changed {
-			keep[min(i, len(keep)-1)] = 0
-		}
-		s.changed[i] = false
-	}
-	return keep
+	return values, s.checkFinite(values, in.bank)
 }
 
 // lookup finds the buffer for a program's input.
-func (s *Session) lookup(r ref, in map[string]compute.Buffer) compute.Buffer {
+func (s *Session) lookup(r ref, in *pieceInputs) compute.Buffer {
 	switch {
 	case r.state >= 0:
 		return s.states[r.state]
-	case r.slot >= 0 && s.m.cfg.Fusion == FuseWeights:
+	case r.bank >= 0 && s.m.cfg.Fusion == FuseWeights:
 		return s.merged.buffers[r.name]
-	case r.slot >= 0:
-		return s.slots[r.slot].buffers[r.name]
+	case r.bank >= len(in.bank): // nothing is computed with it
+		return in.bank[0].buffers[r.name]
+	case r.bank >= 0:
+		return in.bank[r.bank].buffers[r.name]
 	}
-	if b, ok := in[r.name]; ok {
+	if b, ok := in.buffers[r.name]; ok {
 		return b
 	}
 	return s.m.core.buffers[r.name]
 }
 
 // checkFinite reports values that are NaN or infinite, and which weights they come
-// from.
-func (s *Session) checkFinite(values []float32) error {
+// from: those of the core or of the encoders that ran.
+func (s *Session) checkFinite(values []float32, ran []*encoder) error {
 	for _, v := range values {
 		if v-v != 0 {
 			var encoders []int
-			for _, enc := range s.slots {
+			for _, enc := range ran {
 				encoders = append(encoders, enc.index)
 			}
 			return s.m.diagnose(encoders)

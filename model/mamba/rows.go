@@ -1,0 +1,39 @@
+package mamba
+
+import (
+	"fmt"
+
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// MapRows computes f over the rows [from, to) of x, q at a time, and writes the
+// results to the same rows of out; to-from is a multiple of q. It is a loop: its
+// length is known when the graph runs, and it has no gradient.
+//
+// from, to: scalar int32; x: [M, n]; weights: whatever f needs of the graph (a loop
+// may not look outside); out: [M, width], zero in these rows. f is given pieces
+// [q, n] and returns [q, width]; it may not use operations with a scalar, which
+// GoMLX keeps once a graph, not once a loop.
+func MapRows(q int, from, to, x *Node, weights []*Node, out *Node, f func(rows *Node, weights []*Node) *Node) *Node {
+	g := out.Graph()
+	state := append([]*Node{from, to, out, x}, weights...)
+	parameters := func(g *Graph) []*Node {
+		nodes := make([]*Node, len(state))
+		for i, n := range state {
+			nodes[i] = Parameter(g, fmt.Sprintf("loop.%d", i), n.Shape())
+		}
+		return nodes
+	}
+	cond := NewClosure(g, func(g *Graph) []*Node {
+		p := parameters(g)
+		return []*Node{LessThan(p[0], p[1])}
+	})
+	body := NewClosure(g, func(g *Graph) []*Node {
+		p := parameters(g)
+		at := p[0]
+		next := append([]*Node{Add(at, Const(g, int32(q)))}, p[1:]...)
+		next[2] = setRows(p[2], f(sliceAt(p[3], 0, at, q), p[4:]), at)
+		return next
+	})
+	return While(cond, body, state...)[2]
+}
