@@ -22,8 +22,8 @@ import (
 var benchCommand = command{
 	name: "bench", summary: "measure prefill, decoding and memory of a model",
 	help: `
-Reads a prompt of made-up tokens and decodes behind it, -repeat times, and shows the
-medians. The tokens are drawn from the vocabulary with a fixed seed, so no tokenizer
+Reads a prompt of made-up tokens and decodes behind it, as mes generate would at
+temperature 0, -repeat times, and shows the medians. The tokens are drawn from the vocabulary with a fixed seed, so no tokenizer
 is needed and every run does the same work. The first round is not counted: it
 compiles the graphs, and its time to the first token is shown apart.
 
@@ -170,24 +170,39 @@ func (b *bench) measure(ctx context.Context, m *swarm.Model, r *benchReport) err
 	return nil
 }
 
-// round times one text: the prompt at once, then token by token.
+// round times one text: the prompt at once, then decoding, on the device where the
+// model draws there.
 func (b *bench) round(ctx context.Context, m *swarm.Model, ids []int32) (prefill, decode time.Duration, chunks []router.Chunk, err error) {
 	s, err := m.NewSession("")
 	if err != nil {
 		return 0, 0, nil, err
 	}
 	defer s.Close()
+	dice, err := m.Dice(randomSeed, 0)
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	defer dice.Close()
 	start := time.Now()
 	if _, chunks, err = s.Feed(ctx, ids[:b.prefill]); err != nil {
 		return 0, 0, nil, err
 	}
 	middle := time.Now()
-	for _, id := range ids[b.prefill:] {
-		_, more, err := s.Feed(ctx, []int32{id})
+	for next := ids[b.prefill:]; len(next) > 0; {
+		n := s.DrawLength()
+		var more []router.Chunk
+		if n > 0 && n <= len(next) {
+			var draw swarm.Draw
+			draw, err = s.Draw(ctx, next[0], dice)
+			more = draw.Chunks
+		} else {
+			n = 1
+			_, more, err = s.Feed(ctx, next[:1])
+		}
 		if err != nil {
 			return 0, 0, nil, err
 		}
-		chunks = append(chunks, more...)
+		chunks, next = append(chunks, more...), next[n:]
 	}
 	return middle.Sub(start), time.Since(middle), chunks, nil
 }
