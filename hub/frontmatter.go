@@ -135,7 +135,8 @@ func readAbout(card []byte) About {
 	return About{License: first("license"), LicenseName: first("license_name"), LicenseLink: first("license_link"), Language: values["language"]}
 }
 
-var scalar = regexp.MustCompile(`^[A-Za-z0-9][^:#&*!|>{}\[\]"'%@` + "`" + `\x00-\x1f]*$`)
+// scalar is plain text in ASCII, without what YAML or a card could take for more.
+var scalar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._/+,()-]*$`)
 
 // yamlScalars reads one scalar, or a list in brackets; nil if it is neither.
 func yamlScalars(text string) []string {
@@ -154,13 +155,17 @@ func yamlScalars(text string) []string {
 				item = item[1 : n-1]
 			}
 		}
-		isLink := strings.HasPrefix(item, "https://") && !strings.ContainsAny(item, " \"'<>`")
+		isLink := strings.HasPrefix(item, "https://") && isASCII(item) && !strings.ContainsAny(item, " \"'<>`\\&")
 		if !scalar.MatchString(item) && !isLink {
 			return nil
 		}
 		out = append(out, item)
 	}
 	return out
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // withLicence fills in what the folder says: a licence file of its own.
