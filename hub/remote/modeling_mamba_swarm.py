@@ -506,7 +506,8 @@ class MambaSwarmModel(MambaSwarmPreTrainedModel):
         if gates is None:
             return layers[0]
         terms = [dict(layer.named_parameters()) for layer in layers]
-        merged = {name: sum(g * t[name].float() for g, t in zip(gates.float().to(p.device), terms)) for name, p in terms[0].items()}
+        gates = gates.float().to(terms[0]["norm.weight"].device)
+        merged = {name: sum(g * t[name].float() for g, t in zip(gates, terms)) for name in terms[0]}
         return lambda *inputs: torch.func.functional_call(layers[0], merged, inputs)
 
 
