@@ -8,9 +8,11 @@
 //
 // [SavePretrained] writes a folder, whole or not at all, from what [Grow] (plain
 // model to swarm), [ExportEncoder] (one encoder to plain model) and [Convert] (other
-// layout or precision) say. [Inspect] reports what a folder holds.
+// layout or precision) say. [Inspect] reports what a folder holds, [CheckRepo] what
+// it lacks to be published, and [WriteCard] writes its model card.
 //
 // The layout of a swarm (see [CoreFile], [EncoderFile]) lets a reader fetch only
-// the encoders that its text needs. Checkpoints in the original layout of
+// the encoders that its text needs. With the weights of a swarm goes the Python by
+// which transformers runs them ([RemoteCode]). Checkpoints in the original layout of
 // state-spaces/mamba are read too, and to convert them PyTorch's weights.
 package hub

@@ -26,8 +26,12 @@ type SaveOptions struct {
 	Dir        string // made by the call; it may exist if it is empty
 	Config     *config.Config
 	Generation *config.GenerationConfig // nil writes none
-	// FilesFrom is the folder whose tokenizer files are copied; empty copies none.
+	// FilesFrom is the folder whose tokenizer, licences and notices are copied; empty
+	// copies none. A card that somebody wrote there goes along: as the new folder's
+	// own, or, where Derived says that it describes another model, among the licences.
 	FilesFrom string
+	Derived   bool
+	About     About // for the model card; what it leaves empty is taken from the card in FilesFrom
 	Origin    func(spec swarm.TensorSpec) Origin
 	// Precision converts the weights: matrices to bf16, or to int8 in the format
 	// int-quantized of compressed-tensors (embedding and head are bf16 then).
@@ -143,13 +147,8 @@ func written(dir string, err error) error {
 	return err
 }
 
-// tokenizerFiles are copied with a model.
-var tokenizerFiles = []string{
-	"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-}
-
-// files writes the configuration and copies the tokenizer.
+// files writes everything but the weights: the configuration, a swarm's Python, what
+// the folder of origin holds beside its weights, and the model card.
 func (w *writer) files() error {
 	cfg := *w.Config
 	cfg.RescaleResidual = false // the tensors were divided when they were read
@@ -161,22 +160,23 @@ func (w *writer) files() error {
 			return err
 		}
 	}
-	if w.FilesFrom == "" {
-		return nil
-	}
-	for _, name := range tokenizerFiles {
-		data, err := os.ReadFile(filepath.Join(w.FilesFrom, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := writeSynced(filepath.Join(w.dir, name), data); err != nil {
+	if !cfg.Swarm.Plain() {
+		if err := writeRemoteCode(w.dir); err != nil {
 			return err
 		}
 	}
-	return nil
+	about := w.About
+	if w.FilesFrom != "" {
+		var err error
+		if about, err = w.copyFiles(about); err != nil {
+			return err
+		}
+	}
+	if about.Repo == "" { // the folder does not have its name yet
+		about.Repo = filepath.Base(w.Dir)
+	}
+	_, err := WriteCard(w.dir, &cfg, about)
+	return err
 }
 
 func writeSynced(path string, data []byte) error {
