@@ -31,6 +31,7 @@ type Config struct {
 	Workers     int               // files moved at once; 0 is 8
 	Connections int               // parts of a large file moved at once; 0 is 4
 	Bandwidth   int64             // bytes a second, up and down together; 0 is no limit
+	IdleTimeout time.Duration     // without a byte for so long a transfer is cut, and tried again; 0 is a minute
 	Logger      *slog.Logger      // nil discards
 }
 
@@ -92,6 +93,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if c.connections <= 0 {
 		c.connections = 4
+	}
+	if cfg.IdleTimeout > 0 {
+		c.idle = cfg.IdleTimeout
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

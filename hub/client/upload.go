@@ -66,7 +66,7 @@ func (c *Client) Upload(ctx context.Context, repo Repo, o UploadOptions) (Commit
 	if o.Revision == "" {
 		o.Revision = "main"
 	}
-	if err := errors.Join(repo.Validate(), checkRevision(o.Revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(o.Revision)); err != nil {
 		return Commit{}, err
 	}
 	u := &upload{c: c, repo: repo, o: o, parent: o.Parent}
@@ -411,7 +411,7 @@ func (u *upload) commit(ctx context.Context, title string, batch []*item) error 
 		head, done, checkErr := u.arrived(ctx, batch)
 		switch {
 		case checkErr != nil:
-			return errors.Join(err, checkErr)
+			return fmt.Errorf("%w; and whether it arrived is not known: %w", err, checkErr)
 		case done:
 			u.c.log.Info("the reply to a commit was lost, the commit is there", "commit", head)
 			u.made.OID, u.parent = head, head
