@@ -44,7 +44,7 @@ type Client struct {
 	cache       string
 	noSymlinks  bool
 	offline     bool
-	http        *http.Client
+	transport   http.RoundTripper
 	workers     int
 	connections int
 	limit       *limiter
@@ -100,13 +100,8 @@ func New(cfg Config) (*Client, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	transport := cfg.Transport
-	if transport == nil {
-		transport = NewTransport(nil)
-	}
-	c.http = &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	if c.transport = cfg.Transport; c.transport == nil {
+		c.transport = NewTransport(nil)
 	}
 	return c, nil
 }
