@@ -45,7 +45,7 @@ func commands() []command {
 	return []command{
 		generateCommand, encodeCommand, routeCommand,
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
-		benchCommand, envCommand, serveCommand, versionCommand,
+		benchCommand, envCommand, serveCommand, hubCommand, versionCommand,
 	}
 }
 
