@@ -116,7 +116,7 @@ func (c *call) lfsObject(o lfsObject, upload, multipart bool) lfsAnswer {
 		if multipart && o.Size >= c.s.cfg.MultipartFrom {
 			send = c.lfsParts(o)
 		}
-		verify := lfsAction{Href: c.s.base(c.r) + "/" + c.repo.Path() + ".git/info/lfs/objects/verify"}
+		verify := c.lfsHref("verify", o.OID, o.Size, "")
 		a.Actions = map[string]lfsAction{"upload": send, "verify": verify}
 	}
 	return a
@@ -217,6 +217,14 @@ func storeError(err error) error {
 	return err
 }
 
+// postLFS ends an upload: it puts parts together, or tells whether all is there.
+func (c *call) postLFS() error {
+	if c.r.URL.Query().Get("for") == "verify" {
+		return c.verifyLFS()
+	}
+	return c.joinLFS()
+}
+
 // joinLFS puts the parts of a large file together.
 func (c *call) joinLFS() error {
 	f, err := c.signed("join")
@@ -262,16 +270,16 @@ func (c *call) getLFS() error {
 
 // verifyLFS tells a client whether what it sent has arrived.
 func (c *call) verifyLFS() error {
-	var o lfsObject
-	if err := c.decode(&o, maxBody); err != nil {
-		return err
-	}
-	size, err := c.s.HasLFS(c.repo.ID, o.OID)
+	f, err := c.signed("verify")
 	if err != nil {
 		return err
 	}
-	if size != o.Size {
-		return invalid("The object has %d bytes, not %d", size, o.Size)
+	size, err := c.s.HasLFS(f.repo.ID, f.sha)
+	if err != nil {
+		return err
+	}
+	if size != f.size {
+		return invalid("The object has %d bytes, not %d", size, f.size)
 	}
 	c.w.Header().Set("Content-Type", lfsMedia)
 	return c.ok()

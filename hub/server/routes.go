@@ -104,13 +104,12 @@ func fileRoutes() []route {
 	return []route{
 		{Method: put, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).putLFS, bucket: files},
 		{Method: get, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).getLFS, bucket: files},
-		{Method: post, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).joinLFS, bucket: files},
+		{Method: post, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).postLFS, bucket: files},
 		{Method: get, Pattern: "/{repo}/resolve/{rev}/{path}", Access: content, Handler: (*call).resolve, bucket: files},
 		{Method: get, Pattern: "/{repo}/raw/{rev}/{path}", Access: content, Handler: (*call).raw, bucket: files},
 		{Method: get, Pattern: "/{git}/info/refs", Access: content, Handler: (*call).infoRefs, git: true},
 		{Method: post, Pattern: "/{git}/git-upload-pack", Access: content, Handler: (*call).uploadPack, git: true},
 		{Method: post, Pattern: "/{git}/git-receive-pack", Access: writer, Handler: (*call).receivePack, git: true},
 		{Method: post, Pattern: "/{git}/info/lfs/objects/batch", Access: content, Handler: (*call).lfsBatch, git: true},
-		{Method: post, Pattern: "/{git}/info/lfs/objects/verify", Access: writer, Handler: (*call).verifyLFS, git: true},
 	}
 }
