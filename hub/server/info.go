@@ -94,7 +94,7 @@ func (c *call) siblings(commit gitrepo.Hash, blobs, safe bool) ([]sibling, error
 				}
 			}
 			if safe {
-				s.Safe = &security{"unscanned"}
+				s.Safe = unscanned
 			}
 			list = append(list, s)
 		}

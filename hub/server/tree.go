@@ -27,9 +27,14 @@ type commitInfo struct {
 	Date  string `json:"date"`
 }
 
+// security is what a scan of a file found; nothing is scanned here.
 type security struct {
 	Status string `json:"status"`
+	AV     any    `json:"avScan"`
+	Pickle any    `json:"pickleImportScan"`
 }
+
+var unscanned = &security{Status: "unscanned"}
 
 type treeEntry struct {
 	Type       string      `json:"type"`
@@ -105,7 +110,7 @@ func (c *call) describe(commit gitrepo.Hash, page []gitrepo.Entry, expand bool) 
 			by := last[e.Path]
 			entry.LastCommit = &commitInfo{by.ID.String(), by.Title(), stamp(by.Author.When)}
 			if !e.Dir {
-				entry.Security = &security{"unscanned"}
+				entry.Security = unscanned
 			}
 		}
 		entries = append(entries, entry)

@@ -20,7 +20,7 @@ hub_stop() {
 finish() {
 	local code=$?
 	hub_stop
-	[ "$code" = 0 ] || { echo "--- the hub's last lines" >&2; tail -n 30 "$WORK/hub.log" >&2 || true; }
+	[ "$code" = 0 ] || { echo "--- the hub's last lines" >&2; tail -n 8 "$WORK/hub.log" >&2 || true; }
 	rm -rf "$WORK"
 	exit "$code"
 }
