@@ -111,8 +111,12 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		"duplicate to": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/models/bob/own/duplicate", map[string]any{"repository": "alice/" + repo}, "X-Request-Id", "same")
 		},
-		"list":  func(who, repo string) reply { return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same") },
-		"likes": func(who, repo string) reply { return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same") },
+		"list": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same")
+		},
+		"likes": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same")
+		},
 	}
 	h.want(200, "alice", "POST", "/api/models/alice/secret/like", nil)
 	for name, ask := range cases {
