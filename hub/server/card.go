@@ -134,7 +134,7 @@ func cardFaults(card map[string]any, kind string) (faults []string) {
 	}
 	for _, key := range []string{"tags", "datasets", "metrics", "language", "base_model"} {
 		if value, ok := card[key]; ok && value != nil && !isStrings(value) {
-			fault("%q must be a string or a list of strings (quote words such as no, yes and numbers)", key)
+			fault("%q must be a string or a list of strings (quote numbers)", key)
 		}
 	}
 	if index, ok := card["model-index"]; ok && index != nil {
