@@ -46,7 +46,7 @@ func commands() []command {
 		generateCommand, encodeCommand, routeCommand,
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
 		loginCommand, whoamiCommand, downloadCommand, uploadCommand, repoCommand, spaceCommand, cacheCommand,
-		benchCommand, envCommand, serveCommand, versionCommand,
+		benchCommand, envCommand, serveCommand, hubCommand, versionCommand,
 	}
 }
 
