@@ -17,6 +17,8 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
 	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+	"github.com/mamba-encoder-swarm/mes/hub/server/mirror"
+	"github.com/mamba-encoder-swarm/mes/hub/server/xet"
 )
 
 // Defaults of Config.
@@ -47,6 +49,11 @@ type Config struct {
 	MultipartFrom int64
 	// MaxFileBytes is the size of the largest file taken. Zero: DefaultMaxFileBytes.
 	MaxFileBytes int64
+	// Upstream is the address of another Hub whose repos are read through a cache
+	// when they are not here. Empty: none.
+	Upstream string
+	// Proxy is the way to Upstream, as of http.Transport. Nil: none.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Fault is called before each step of a write with the step's name; its error
 	// ends the write. Tests pass it to stand for a full disk or a killed process.
 	Fault func(step string) error
@@ -59,6 +66,8 @@ type Server struct {
 	log    *slog.Logger
 	db     *meta.DB
 	lfs    *lfs.Store
+	xet    *xet.Bridge
+	mirror *mirror.Mirror // nil without Config.Upstream
 	key    []byte
 	routes []route
 	limits limiter
@@ -111,6 +120,12 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		s.key, err = s.db.Key()
 	}
+	if err == nil {
+		err = s.openXet()
+	}
+	if err == nil && cfg.Upstream != "" {
+		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), Proxy: cfg.Proxy, Logger: s.log})
+	}
 	if err != nil {
 		s.db.Close()
 		return nil, err
@@ -148,6 +163,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, certFile, keyFile st
 		}
 	}()
 	go func() { admin <- s.serveAdmin(ctx) }()
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		s.sweep(ctx)
+	}()
+	defer func() { cancel(); <-swept }()
 	var err error
 	select {
 	case err = <-served:
@@ -164,6 +185,22 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, certFile, keyFile st
 	}
 	<-served
 	return err
+}
+
+// sweep removes what uploads left behind, every ten minutes until ctx ends.
+func (s *Server) sweep(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
+				s.log.Warn("remove leftovers of uploads", "error", err)
+			}
+		}
+	}
 }
 
 // state gives what the process keeps of a repo.
