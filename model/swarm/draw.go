@@ -80,7 +80,7 @@ func (s *Session) Draw(ctx context.Context, id int32, dice *Dice) (draw Draw, er
 	if err != nil {
 		return Draw{}, err
 	}
-	seg, err := s.next(&segments)
+	seg, err := s.next(ctx, &segments)
 	if err != nil {
 		return Draw{}, err
 	}

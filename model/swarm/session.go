@@ -144,7 +144,7 @@ func (s *Session) block(ctx context.Context, segments *[]segment, left int, out 
 	}
 	if s.m.cfg.Plain() || left == 1 {
 		key.stage = wholeStage
-		seg, err := s.next(segments)
+		seg, err := s.next(ctx, segments)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -172,7 +172,7 @@ func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		seg, err := s.next(segments)
+		seg, err := s.next(ctx, segments)
 		if err != nil {
 			return nil, err
 		}
@@ -192,12 +192,12 @@ func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]
 }
 
 // next returns the segment that holds the next token, with its encoders installed.
-func (s *Session) next(segments *[]segment) (*segment, error) {
+func (s *Session) next(ctx context.Context, segments *[]segment) (*segment, error) {
 	for len((*segments)[0].ids) == 0 {
 		*segments = (*segments)[1:]
 	}
 	seg := &(*segments)[0]
-	return seg, s.install(*seg)
+	return seg, s.install(ctx, *seg)
 }
 
 // segment is a run of tokens over which no slot changes its encoder.
@@ -249,12 +249,15 @@ func (s *Session) route(ids []int32) ([]segment, []router.Chunk, error) {
 }
 
 // install puts a segment's encoders into the slots; only slots that change are
-// loaded.
-func (s *Session) install(seg segment) error {
+// fetched and loaded.
+func (s *Session) install(ctx context.Context, seg segment) error {
 	for i, e := range seg.slots {
 		old := s.slots[i]
 		if old != nil && old.index == e {
 			continue
+		}
+		if err := s.m.fetch(ctx, e); err != nil {
+			return err
 		}
 		enc, err := s.m.pool.acquire(e)
 		if err != nil {
