@@ -26,7 +26,8 @@ type SaveOptions struct {
 	Dir        string // made by the call; it may exist if it is empty
 	Config     *config.Config
 	Generation *config.GenerationConfig // nil writes none
-	// FilesFrom is the folder whose tokenizer files are copied; empty copies none.
+	// FilesFrom is the folder whose tokenizer files and licences are copied; empty
+	// copies none.
 	FilesFrom string
 	Origin    func(spec swarm.TensorSpec) Origin
 	// Precision converts the weights: matrices to bf16, or to int8 in the format
@@ -149,7 +150,13 @@ var tokenizerFiles = []string{
 	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
 }
 
-// files writes the configuration and copies the tokenizer.
+// Licences and notices of a model and of the text that it was trained on, which go
+// wherever the model goes.
+var noticeFiles = []string{"LICENSE", "NOTICE"}
+
+const noticesFolder = "licences"
+
+// files writes the configuration and copies tokenizer and licences.
 func (w *writer) files() error {
 	cfg := *w.Config
 	cfg.RescaleResidual = false // the tensors were divided when they were read
@@ -164,7 +171,7 @@ func (w *writer) files() error {
 	if w.FilesFrom == "" {
 		return nil
 	}
-	for _, name := range tokenizerFiles {
+	for _, name := range slices.Concat(tokenizerFiles, noticeFiles) {
 		data, err := os.ReadFile(filepath.Join(w.FilesFrom, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -173,6 +180,33 @@ func (w *writer) files() error {
 			return err
 		}
 		if err := writeSynced(filepath.Join(w.dir, name), data); err != nil {
+			return err
+		}
+	}
+	return w.notices()
+}
+
+// notices copies the folder of licences, where there is one.
+func (w *writer) notices() error {
+	entries, err := os.ReadDir(filepath.Join(w.FilesFrom, noticesFolder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(w.dir, noticesFolder), 0o755); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(w.FilesFrom, noticesFolder, e.Name()))
+		if err != nil {
+			return err
+		}
+		if err := writeSynced(filepath.Join(w.dir, noticesFolder, e.Name()), data); err != nil {
 			return err
 		}
 	}

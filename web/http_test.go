@@ -322,7 +322,7 @@ func TestInfoAndPage(t *testing.T) {
 	if diff := cmp.Diff(swarmInfo, info); diff != "" {
 		t.Errorf("info (-want +got):\n%s", diff)
 	}
-	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'"
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors 'self'"
 	if header.Get("Content-Security-Policy") != policy || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") != "no-referrer" {
 		t.Errorf("header %v", header)
 	}

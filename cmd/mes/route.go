@@ -27,7 +27,7 @@ Example:
   mes route -model swarm -json "The history of"`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		r := &route{m: m, maxPrompt: maxPromptFlag(fs)}
-		fs.StringVar(&r.dir, "model", defaultModel, "swarm's `folder`")
+		fs.StringVar(&r.dir, "model", defaultModel, modelUsage)
 		fs.StringVar(&r.domain, "domain", "", "`name` of the encoder domain to begin with")
 		fs.BoolVar(&r.json, "json", false, "write JSON")
 		return r.run
@@ -75,12 +75,12 @@ type encoderScore struct {
 	Chosen  bool    `json:"chosen"`
 }
 
-func (r *route) run(_ context.Context, args []string) error {
+func (r *route) run(ctx context.Context, args []string) error {
 	text, err := r.m.prompt(args, *r.maxPrompt)
 	if err != nil {
 		return err
 	}
-	files, err := hub.FromPretrained(r.dir)
+	files, err := r.m.openModel(ctx, r.dir)
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,9 @@ var mayImport = map[string][]string{
 	"hub/pickle":      {},
 	"hub":             {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
-	"web/view": {},
-	"web":      {"web/view", "model/engine"},
+	"web/view":  {},
+	"web/space": {},
+	"web":       {"web/view", "model/engine"},
 
 	"internal/num":            {},
 	"internal/backend":        {},

@@ -1,0 +1,10 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/mamba-encoder-swarm/mes/hub"
+)
