@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 
 	"hub/safetensors": {},
 	"hub/pickle":      {},
+	"hub/client":      {},
 	"hub":             {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
 	"web/view":  {},

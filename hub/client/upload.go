@@ -1,0 +1,546 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// File is a file to upload: Local if it is not "", else Bytes.
+type File struct {
+	Path  string // in the repository
+	Local string
+	Bytes []byte
+}
+
+// UploadOptions says what to upload and how to commit it.
+type UploadOptions struct {
+	Revision    string // "" is main; ignored with CreatePR, which begins at main
+	Message     string // first line of the commit; "" is made from the files
+	Description string
+	Files       []File
+	Delete      []string // files, and folders with a final slash
+	Parent      string   // the commit that the branch must be at; "" is any
+	CreatePR    bool     // commit to a new pull request
+	ResumeDir   string   // notes of large uploads, to go on after a cut; "" keeps none
+	Progress    func(Progress)
+}
+
+// Commit is what an upload made. Of an upload that changed nothing, OID is the
+// revision's commit and Made is 0.
+type Commit struct {
+	OID         string // the last commit
+	URL         string // of its page
+	PullRequest string // address of the pull request, if one was made
+	Made        int    // commits
+	Sent        int    // files whose content was sent
+	Unchanged   int    // files that the hub has already
+	Ignored     []string
+}
+
+// Sizes of batches.
+const (
+	askFiles    = 256       // of one preupload or LFS question
+	commitFiles = 1000      // of one commit
+	commitBytes = 100 << 20 // content inside of one commit
+	sampleBytes = 512
+)
+
+// Upload commits files. It sends what the hub lacks: files whose hash is that at
+// the revision are left out, and LFS objects that are stored are not sent again,
+// so that an upload which was cut goes on. Commits name their parent. If the branch
+// has moved meanwhile the commit is made on top, unless Parent is given, which
+// makes it ErrBranchMoved.
+func (c *Client) Upload(ctx context.Context, repo Repo, o UploadOptions) (Commit, error) {
+	if o.Revision == "" {
+		o.Revision = "main"
+	}
+	if err := errors.Join(repo.Validate(), checkRevision(o.Revision)); err != nil {
+		return Commit{}, err
+	}
+	u := &upload{c: c, repo: repo, o: o, parent: o.Parent}
+	if err := u.collect(); err != nil {
+		return Commit{}, err
+	}
+	if err := u.checkCard(ctx); err != nil {
+		return Commit{}, err
+	}
+	if err := u.ask(ctx); err != nil {
+		return u.made, fmt.Errorf("upload to %s: %w", repo, err)
+	}
+	if err := u.sendObjects(ctx); err != nil {
+		return u.made, fmt.Errorf("upload to %s: %w", repo, err)
+	}
+	if err := u.commitAll(ctx); err != nil {
+		return u.made, fmt.Errorf("upload to %s: %w", repo, err)
+	}
+	return u.made, nil
+}
+
+// upload is one upload on its way.
+type upload struct {
+	c      *Client
+	repo   Repo
+	o      UploadOptions
+	items  []*item
+	parent string // the commit to build on, "" if there is none
+	meter  *meter
+
+	mu   sync.Mutex
+	made Commit
+}
+
+// item is a file or a deletion.
+type item struct {
+	File
+	size   int64
+	remove bool // Path may end in a slash
+	lfs    bool
+	hash   string // sha256 or git's blob id
+}
+
+// content is read from the start, and at any place.
+type content interface {
+	io.ReadCloser
+	io.ReaderAt
+}
+
+// memory is content that has no file.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
+
+// open opens the content.
+func (i *item) open() (content, error) {
+	if i.Local == "" {
+		return memory{bytes.NewReader(i.Bytes)}, nil
+	}
+	f, err := os.Open(i.Local)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != i.size {
+		err = fmt.Errorf("%s changed while it was uploaded, upload it again", i.Local)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// collect checks names and measures files.
+func (u *upload) collect() error {
+	var total int64
+	seen := map[string]bool{}
+	add := func(i *item) error {
+		name := strings.TrimSuffix(i.Path, "/")
+		if err := checkPath(name); err != nil {
+			return err
+		}
+		if strings.HasPrefix(name+"/", ".cache/huggingface/") {
+			return fmt.Errorf("file name %q lies in a download's notes, which are not uploaded", name)
+		}
+		if seen[i.Path] {
+			return fmt.Errorf("file name %q is given twice", i.Path)
+		}
+		seen[i.Path] = true
+		u.items = append(u.items, i)
+		return nil
+	}
+	for _, f := range u.o.Files {
+		i := &item{File: f, size: int64(len(f.Bytes))}
+		if f.Local != "" {
+			info, err := os.Stat(f.Local)
+			if err != nil {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return fmt.Errorf("%s is not a file", f.Local)
+			}
+			i.size = info.Size()
+		}
+		if strings.HasSuffix(f.Path, "/") {
+			return fmt.Errorf("file name %q ends in a slash", f.Path)
+		}
+		if err := add(i); err != nil {
+			return err
+		}
+		total += i.size
+	}
+	for _, name := range u.o.Delete {
+		if err := add(&item{File: File{Path: name}, remove: true}); err != nil {
+			return err
+		}
+	}
+	if len(u.items) == 0 {
+		return errors.New("nothing to upload: no files and nothing to delete")
+	}
+	u.meter = newMeter(total, u.o.Progress)
+	return nil
+}
+
+// checkCard lets the hub check a card, which it would refuse after everything else
+// is sent.
+func (u *upload) checkCard(ctx context.Context) error {
+	for _, i := range u.items {
+		if i.Path != "README.md" || i.remove {
+			continue
+		}
+		r, err := i.open()
+		if err != nil {
+			return err
+		}
+		card, err := io.ReadAll(io.LimitReader(r, 1<<20))
+		_ = r.Close()
+		if err != nil {
+			return err
+		}
+		return u.c.ValidateCard(ctx, u.repo.kind(), card)
+	}
+	return nil
+}
+
+// ask finds out for each file whether it goes to LFS, and drops those that the
+// revision has already.
+func (u *upload) ask(ctx context.Context) error {
+	var files, rest []*item
+	for _, i := range u.items {
+		if i.remove {
+			rest = append(rest, i)
+		} else {
+			files = append(files, i)
+		}
+	}
+	for batch := range slices.Chunk(files, askFiles) {
+		kept, err := u.askBatch(ctx, batch)
+		if err != nil {
+			return err
+		}
+		rest = append(rest, kept...)
+	}
+	u.items = rest
+	if u.parent == "" {
+		commit, err := u.c.commitOf(ctx, u.repo, u.o.Revision)
+		if err != nil && !errors.Is(err, ErrRevisionNotFound) {
+			return err
+		}
+		u.parent = commit // a repository without a commit has none
+	}
+	u.made.OID = u.parent
+	return nil
+}
+
+// askBatch asks about up to askFiles files.
+func (u *upload) askBatch(ctx context.Context, batch []*item) (kept []*item, err error) {
+	type question struct {
+		Path   string `json:"path"`
+		Sample []byte `json:"sample"`
+		Size   int64  `json:"size"`
+	}
+	var in struct {
+		Files []question `json:"files"`
+	}
+	for _, i := range batch {
+		q := question{Path: i.Path, Size: i.size, Sample: make([]byte, min(sampleBytes, i.size))}
+		r, err := i.open()
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.ReadFull(r, q.Sample)
+		_ = r.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", i.Path, err)
+		}
+		in.Files = append(in.Files, q)
+	}
+	var out struct {
+		Files []struct {
+			Path, UploadMode, OID string
+			ShouldIgnore          bool
+		}
+		CommitOID string
+	}
+	address := u.repo.api() + "/preupload/" + url.PathEscape(u.o.Revision)
+	if u.o.CreatePR {
+		address += "?create_pr=1"
+	}
+	if err := u.c.api(ctx, call{method: http.MethodPost, url: address, again: true}, in, &out); err != nil {
+		return nil, fmt.Errorf("ask how to send files: %w", err)
+	}
+	if u.parent == "" && isCommit(out.CommitOID) {
+		u.parent = out.CommitOID
+	}
+	answers := map[string]int{}
+	for n, f := range out.Files {
+		answers[f.Path] = n
+	}
+	for _, i := range batch {
+		n, ok := answers[i.Path]
+		if !ok {
+			return nil, fmt.Errorf("ask how to send files: the server says nothing of %s", i.Path)
+		}
+		a := out.Files[n]
+		switch {
+		case a.ShouldIgnore:
+			u.made.Ignored = append(u.made.Ignored, i.Path)
+			u.meter.set(i.Path, i.size, i.size)
+			continue
+		case a.UploadMode != "lfs" && a.UploadMode != "regular":
+			return nil, fmt.Errorf("ask how to send files: the server wants %s sent as %q, which is unknown", i.Path, a.UploadMode)
+		}
+		i.lfs = a.UploadMode == "lfs" && i.size > 0
+		if !i.lfs && i.size > commitBytes {
+			return nil, fmt.Errorf("the server wants %s, of %d bytes, inside the commit; more than %d are not sent so", i.Path, i.size, commitBytes)
+		}
+		kept = append(kept, i)
+	}
+	if err := each(ctx, u.c.workers, kept, func(_ context.Context, i *item) error { return i.measure() }); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(kept, func(i *item) bool {
+		if out.Files[answers[i.Path]].OID != i.hash {
+			return false
+		}
+		u.made.Unchanged++
+		u.meter.set(i.Path, i.size, i.size)
+		return true
+	}), nil
+}
+
+// measure computes the hash.
+func (i *item) measure() error {
+	r, err := i.open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	kind := strings.Repeat("0", 40)
+	if i.lfs {
+		kind = strings.Repeat("0", 64)
+	}
+	if i.hash, err = hashOf(r, kind, i.size); err != nil {
+		return fmt.Errorf("read %s: %w", i.Path, err)
+	}
+	return nil
+}
+
+// commitAll makes the commits, each of a part of the items.
+func (u *upload) commitAll(ctx context.Context) error {
+	var batches [][]*item
+	var inside int64
+	for n, i := range u.items {
+		if !i.lfs {
+			inside += i.size
+		}
+		if last := len(batches) - 1; n == 0 || len(batches[last]) == commitFiles || inside > commitBytes {
+			batches = append(batches, nil)
+			inside = 0
+			if !i.lfs {
+				inside = i.size
+			}
+		}
+		batches[len(batches)-1] = append(batches[len(batches)-1], i)
+	}
+	for n, batch := range batches {
+		title := u.o.Message
+		if title == "" {
+			title = defaultTitle(u.items)
+		}
+		if len(batches) > 1 {
+			title += fmt.Sprintf(" (part %d of %d)", n+1, len(batches))
+		}
+		if err := u.commit(ctx, title, batch); err != nil {
+			return fmt.Errorf("commit part %d of %d: %w", n+1, len(batches), err)
+		}
+		for _, i := range batch {
+			if !i.remove && !i.lfs {
+				u.made.Sent++
+				u.meter.set(i.Path, i.size, i.size)
+			}
+		}
+	}
+	return nil
+}
+
+// defaultTitle names the one file, or how many.
+func defaultTitle(items []*item) string {
+	verb, noun := "Upload", "files"
+	if !slices.ContainsFunc(items, func(i *item) bool { return !i.remove }) {
+		verb = "Delete"
+	}
+	if len(items) == 1 {
+		return verb + " " + items[0].Path
+	}
+	return fmt.Sprintf("%s %d %s", verb, len(items), noun)
+}
+
+// maxMoves is how often a commit is put on top of what others committed meanwhile.
+const maxMoves = 10
+
+// commit makes one commit. A reply that was lost shows in the branch's files, and
+// then the commit is not made again.
+func (u *upload) commit(ctx context.Context, title string, batch []*item) error {
+	for attempt := 0; ; attempt++ {
+		err := u.send(ctx, title, batch)
+		if err == nil {
+			return nil
+		}
+		var answer *Error
+		isAnswer := errors.As(err, &answer)
+		moved := errors.Is(err, ErrBranchMoved)
+		lost := !isAnswer && !errors.As(err, new(permanent)) || isAnswer && answer.Status >= 500
+		if ctx.Err() != nil || !moved && !lost || attempt >= maxMoves {
+			return err
+		}
+		if u.o.CreatePR && u.made.PullRequest == "" {
+			return fmt.Errorf("%w; the pull request may have been made, look before trying again", err)
+		}
+		head, done, checkErr := u.arrived(ctx, batch)
+		switch {
+		case checkErr != nil:
+			return errors.Join(err, checkErr)
+		case done:
+			u.c.log.Info("the reply to a commit was lost, the commit is there", "commit", head)
+			u.made.OID, u.parent = head, head
+			u.made.URL = u.c.base + "/" + u.repo.String() + "/commit/" + head
+			u.made.Made++
+			return nil
+		case moved && u.o.Parent != "":
+			return err
+		}
+		if lost && attempt >= maxRetries {
+			return err
+		}
+		u.parent = head
+		if err := u.c.sleep(ctx, backoff(attempt)/4); err != nil {
+			return err
+		}
+	}
+}
+
+// arrived reports whether the branch's head is a newer commit that holds all that
+// a batch says.
+func (u *upload) arrived(ctx context.Context, batch []*item) (head string, done bool, err error) {
+	head, err = u.c.commitOf(ctx, u.repo, u.o.Revision)
+	if errors.Is(err, ErrRevisionNotFound) {
+		return "", false, nil
+	}
+	if err != nil || head == u.parent {
+		return head, false, err
+	}
+	var paths []string
+	for _, i := range batch {
+		paths = append(paths, strings.TrimSuffix(i.Path, "/"))
+	}
+	entries, err := u.c.PathsInfo(ctx, u.repo, head, paths)
+	if err != nil {
+		return head, false, err
+	}
+	there := map[string]string{}
+	for _, e := range entries {
+		there[e.Path] = e.Hash()
+	}
+	for _, i := range batch {
+		hash, ok := there[strings.TrimSuffix(i.Path, "/")]
+		if i.remove && ok || !i.remove && hash != i.hash {
+			return head, false, nil
+		}
+	}
+	return head, true, nil
+}
+
+// pullRequest finds the number in the address of a pull request.
+var pullRequest = regexp.MustCompile(`/discussions/(\d+)$`)
+
+// send sends one commit.
+func (u *upload) send(ctx context.Context, title string, batch []*item) error {
+	open, err := u.payload(title, batch)
+	if err != nil {
+		return permanent{err}
+	}
+	address := u.repo.api() + "/commit/" + url.PathEscape(u.o.Revision)
+	if u.o.CreatePR && u.made.PullRequest == "" {
+		address += "?create_pr=1"
+	}
+	var out struct{ CommitOID, CommitURL, PullRequestURL string }
+	k := call{method: http.MethodPost, url: address, body: open, header: http.Header{"Content-Type": {"application/x-ndjson"}}}
+	if err := u.c.api(ctx, k, nil, &out); err != nil {
+		return err
+	}
+	if !isCommit(out.CommitOID) {
+		return permanent{fmt.Errorf("the server names the commit %q, which is none", out.CommitOID)}
+	}
+	u.made.OID, u.made.URL, u.parent = out.CommitOID, out.CommitURL, out.CommitOID
+	u.made.Made++
+	if u.o.CreatePR && u.made.PullRequest == "" {
+		number := pullRequest.FindStringSubmatch(out.PullRequestURL)
+		if number == nil {
+			return permanent{fmt.Errorf("the server names the pull request %q, which has no number", u.c.mask(out.PullRequestURL))}
+		}
+		u.made.PullRequest, u.o.Revision = out.PullRequestURL, "refs/pr/"+number[1]
+	}
+	return nil
+}
+
+// payload gives the lines of a commit: a header, then one for each item. Contents
+// are read while they are sent.
+func (u *upload) payload(title string, batch []*item) (func() (io.Reader, int64, error), error) {
+	header := map[string]any{"summary": title, "description": u.o.Description}
+	if u.parent != "" {
+		header["parentCommit"] = u.parent
+	}
+	var lines ndjson
+	if err := lines.add("header", header); err != nil {
+		return nil, err
+	}
+	for _, i := range batch {
+		var err error
+		switch {
+		case i.remove && strings.HasSuffix(i.Path, "/"):
+			err = lines.add("deletedFolder", map[string]any{"path": i.Path})
+		case i.remove:
+			err = lines.add("deletedFile", map[string]any{"path": i.Path})
+		case i.lfs:
+			err = lines.add("lfsFile", map[string]any{"path": i.Path, "algo": "sha256", "oid": i.hash, "size": i.size})
+		default:
+			err = lines.addFile(i)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return lines.open, nil
+}
+
+// contentOf reads a small item in base64 and checks its hash once more, since the
+// file may have been written to.
+func contentOf(i *item) (string, error) {
+	r, err := i.open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, i.size+1))
+	if err != nil {
+		return "", err
+	}
+	h, _ := newHash(i.hash, int64(len(data)))
+	h.Write(data)
+	if hex.EncodeToString(h.Sum(nil)) != i.hash {
+		return "", fmt.Errorf("%s changed while it was uploaded, upload it again", i.Path)
+	}
+	return base64.StdEncoding.EncodeToString(data), nil
+}
