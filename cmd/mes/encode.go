@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
 )
 

@@ -45,6 +45,7 @@ func commands() []command {
 	return []command{
 		generateCommand, encodeCommand, routeCommand,
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
+		pullCommand, publishCommand,
 		benchCommand, envCommand, serveCommand, versionCommand,
 	}
 }

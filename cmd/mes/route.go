@@ -89,24 +89,7 @@ func (r *route) run(ctx context.Context, args []string) error {
 	if cfg.Plain() {
 		return usageError("%s is a plain %s: it has no router and every token meets all of it; `mes grow` makes a swarm of it", r.dir, cfg.Base.Kind)
 	}
-	rt, err := swarm.ReadRouter(cfg, files)
-	if err != nil {
-		return fmt.Errorf("read the router of %s: %w", r.dir, err)
-	}
-	state, err := rt.Start(r.domain)
-	if err != nil {
-		return usageError("-domain: %v", err)
-	}
-	tok, err := files.Tokenizer()
-	if err != nil {
-		return err
-	}
-	defer tok.Close()
-	ids, offsets, err := tok.EncodeOffsets(text)
-	if err != nil {
-		return err
-	}
-	chunks, _, err := rt.Plan(state, ids)
+	chunks, offsets, err := plan(files, r.domain, text)
 	if err != nil {
 		return err
 	}
@@ -119,15 +102,33 @@ func (r *route) run(ctx context.Context, args []string) error {
 	return r.m.printRoute(out)
 }
 
+// plan runs the router of a swarm over a text. offsets are those of its tokens.
+func plan(files *hub.Pretrained, domain, text string) (chunks []router.Chunk, offsets [][2]int, err error) {
+	rt, err := swarm.ReadRouter(files.Config.Swarm, files)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the router of %s: %w", files.Name, err)
+	}
+	state, err := rt.Start(domain)
+	if err != nil {
+		return nil, nil, usageError("-domain: %v", err)
+	}
+	tok, err := files.Tokenizer()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tok.Close()
+	ids, offsets, err := tok.EncodeOffsets(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	chunks, _, err = rt.Plan(state, ids)
+	return chunks, offsets, err
+}
+
 // explain joins chunks with names and with the text that their tokens cover. A
 // character whose tokens lie in two chunks belongs to the first of them.
 func explain(chunks []router.Chunk, domains []string, text string, offsets [][2]int) []routedChunk {
-	domain := func(e int) string {
-		if e < len(domains) {
-			return domains[e]
-		}
-		return ""
-	}
+	domain := func(e int) string { return domainOf(e, domains) }
 	out := make([]routedChunk, len(chunks))
 	from := 0
 	for i, c := range chunks {
@@ -189,6 +190,14 @@ func (c routedChunk) why() string {
 		why += " before " + strings.Join(others, ", ")
 	}
 	return why
+}
+
+// domainOf is the domain of an encoder, empty if the model names none.
+func domainOf(e int, domains []string) string {
+	if e < len(domains) {
+		return domains[e]
+	}
+	return ""
 }
 
 // encoderName is an encoder's number and, if it has one, its domain.
