@@ -168,6 +168,11 @@ func (w *writer) files() error {
 			return err
 		}
 	}
+	if !cfg.Swarm.Plain() {
+		if err := writeRemoteCode(w.dir); err != nil {
+			return err
+		}
+	}
 	if w.FilesFrom == "" {
 		return nil
 	}

@@ -41,6 +41,31 @@ var architectures = codec[Config]{
 	},
 }
 
+// Modules of a swarm's Python code, files of the model's folder without ".py".
+const (
+	ConfigurationModule = "configuration_mamba_swarm"
+	ModelingModule      = "modeling_mamba_swarm"
+)
+
+// autoMap says which class of these modules each of transformers' Auto classes is.
+// What a file says is not kept: code of another origin would not fit.
+var autoMap = codec[Config]{
+	schema: []member{{"type", listNode([]string{"object", "null"}, stringNode)}},
+	read: func(_ *Config, n node) error {
+		if n.kind != kindObject && n.kind != kindNull {
+			return wrongType("an object", n)
+		}
+		return nil
+	},
+	write: func(*Config) (node, bool) {
+		return object(
+			member{"AutoConfig", stringNode(ConfigurationModule + ".MambaSwarmConfig")},
+			member{"AutoModel", stringNode(ModelingModule + ".MambaSwarmModel")},
+			member{"AutoModelForCausalLM", stringNode(ModelingModule + "." + classOf[Swarm])},
+		), true
+	},
+}
+
 // innerSize holds the width as 0 where it is the usual one.
 var innerSize = func() codec[Config] {
 	c := integer(1, maxInner, func(c *Config) *int { return &c.Swarm.Base.DInnerSize })

@@ -232,7 +232,10 @@ func TestSwarmEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`"MambaSwarmForCausalLM"`, `"AutoConfig": "x.Y"`, `"norm_before_gate": true`} {
+	if strings.Contains(string(data), "x.Y") {
+		t.Errorf("Python classes of another origin are kept:\n%s", data)
+	}
+	for _, part := range []string{`"MambaSwarmForCausalLM"`, `"AutoConfig": "configuration_mamba_swarm.MambaSwarmConfig"`, `"norm_before_gate": true`} {
 		if !strings.Contains(string(data), part) {
 			t.Errorf("written without %s:\n%s", part, data)
 		}

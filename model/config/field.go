@@ -315,20 +315,6 @@ func constant[T any](values ...node) codec[T] {
 	}
 }
 
-// opaque is an object that is kept and not looked into.
-func opaque[T any]() codec[T] {
-	return codec[T]{
-		schema: []member{{"type", listNode([]string{"object", "null"}, stringNode)}},
-		read: func(_ *T, n node) error {
-			if n.kind != kindObject && n.kind != kindNull {
-				return wrongType("an object", n)
-			}
-			return nil
-		},
-		write: func(*T) (node, bool) { return node{}, false },
-	}
-}
-
 const maxTokenID = 1<<31 - 1
 
 var tokenIDSchema = []member{{"type", listNode([]string{"integer", "null"}, stringNode)}, {"minimum", intNode(-1)}}

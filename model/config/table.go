@@ -45,8 +45,8 @@ var identity = []field[Config]{
 		meaning: "Kind of model. The original layout of state-spaces/mamba has none."},
 	{key: "base_model_type", required: true, swarm: true, codec: enum(kinds, func(c *Config) *mamba.Kind { return &c.Swarm.Base.Kind }),
 		meaning: "Block that the layers of the swarm are made of."},
-	{key: "auto_map", swarm: true, codec: opaque[Config](),
-		meaning: "Python classes for transformers' trust_remote_code; kept, not used."},
+	{key: "auto_map", swarm: true, exact: true, preset: &node{}, codec: autoMap,
+		meaning: "Python classes that transformers loads with trust_remote_code; always those that mes writes beside the file."},
 }
 
 // stack holds the keys of transformers' MambaConfig, Mamba2Config and
