@@ -57,7 +57,7 @@ func StageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptio
 
 func stageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptions) error {
 	names := append([]string{config.FileName, config.GenerationFileName, safetensors.IndexFile}, p.weights.Shards()...)
-	names = append(append(names, tokenizerFiles...), noticeFiles...)
+	names = slices.Concat(names, tokenizerFiles, noticeFiles, RemoteCode)
 	for _, name := range names {
 		if err := place(filepath.Join(p.Dir, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

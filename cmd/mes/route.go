@@ -156,16 +156,24 @@ func (m *Main) printRoute(r routed) error {
 	w := &printer{w: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)}
 	w.f("TOKENS\tENCODERS\tWHY\tTEXT\n")
 	for _, c := range r.Chunks {
-		var uses []string
-		for _, u := range c.Encoders {
-			uses = append(uses, fmt.Sprintf("%s %.1f %%", encoderName(u.Encoder, u.Domain), 100*u.Weight))
-		}
-		w.f("%d-%d\t%s\t%s\t%q\n", c.Start, c.End-1, strings.Join(uses, ", "), c.why(), c.Text)
+		w.f("%s\t%s\t%s\t%q\n", c.tokens(), c.uses(), c.why(), c.Text)
 	}
 	if w.err != nil {
 		return w.err
 	}
 	return w.w.Flush()
+}
+
+// tokens says which tokens the chunk has.
+func (c routedChunk) tokens() string { return fmt.Sprintf("%d-%d", c.Start, c.End-1) }
+
+// uses says which encoders run, with their weights.
+func (c routedChunk) uses() string {
+	var uses []string
+	for _, u := range c.Encoders {
+		uses = append(uses, fmt.Sprintf("%s %.1f %%", encoderName(u.Encoder, u.Domain), 100*u.Weight))
+	}
+	return strings.Join(uses, ", ")
 }
 
 // why says what the decision was made on.

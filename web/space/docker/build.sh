@@ -10,7 +10,7 @@ app=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
 cp run.sh "$app/run.sh"
 cd source
-scripts/setup.sh
+bash scripts/setup.sh # files of a Space are not executable
 GOEXPERIMENT=simd CGO_LDFLAGS="-L$PWD/.deps/lib" go build -trimpath -o "$app/mes" ./cmd/mes
 # Without a plugin the program runs on its own back end, more slowly.
 if [ -e .deps/pjrt/pjrt_c_api_cpu_plugin.so ]; then

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/hub/client"
+	"github.com/mamba-encoder-swarm/mes/model/config"
 )
 
 // openModel opens a model: a folder, or a repo of the hub, whose encoders are fetched
@@ -69,11 +70,16 @@ func (m *Main) openRemote(ctx context.Context, repo, revision string) (*remote, 
 		return nil, err
 	}
 	r := &remote{m: m, c: c, repo: client.Repo{Type: client.Model, ID: repo}, files: map[string]int64{}, fetched: map[string]bool{}}
-	s, err := c.Snapshot(ctx, r.repo, revision, client.SnapshotOptions{DryRun: true})
-	if err != nil && !errors.As(err, new(*client.IncompleteError)) {
+	// The cache notes commit and files, and both are then known without a network.
+	s, err := c.Snapshot(ctx, r.repo, revision, client.SnapshotOptions{Include: []string{config.FileName}})
+	if err != nil {
 		return nil, err
 	}
 	r.commit = s.Commit
+	s, err = c.Snapshot(ctx, r.repo, r.commit, client.SnapshotOptions{DryRun: true})
+	if err != nil && !errors.As(err, new(*client.IncompleteError)) {
+		return nil, err
+	}
 	for _, f := range s.Files {
 		r.files[f.Path] = f.Size
 	}
