@@ -44,7 +44,7 @@ func FromPretrained(ctx context.Context, model string, hub Opener) (*Pretrained,
 	}
 	p, err := openRepo(ctx, repo, revision, hub)
 	if err != nil {
-		return nil, fmt.Errorf("open model %s: %w", model, err)
+		return nil, fmt.Errorf("open model %s: there is no such folder, and on the hub: %w", model, err)
 	}
 	return p, nil
 }

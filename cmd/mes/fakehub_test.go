@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -40,12 +39,11 @@ type fakeRepo struct {
 	lfs         map[string]bool // paths
 }
 
-func startHub(t testing.TB) *fakeHub {
-	h := &fakeHub{repos: map[string]*fakeRepo{}, objects: map[string][]byte{}}
+func newHub() (h *fakeHub, stop func()) {
+	h = &fakeHub{repos: map[string]*fakeRepo{}, objects: map[string][]byte{}}
 	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
 	h.url = server.URL
-	return h
+	return h, server.Close
 }
 
 // take returns what was asked since the last take.

@@ -27,7 +27,8 @@ type hubbed struct {
 
 func withHub(t *testing.T) *hubbed {
 	t.Helper()
-	h := startHub(t)
+	h, stop := newHub()
+	t.Cleanup(stop)
 	return &hubbed{t: t, hub: h, env: map[string]string{"HF_ENDPOINT": h.url, "HF_TOKEN": "hf_write", "HF_HOME": t.TempDir()}}
 }
 
@@ -69,14 +70,21 @@ func tinySwarm(t *testing.T, encoders int) string {
 func source(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	if err := writeSource(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func writeSource(dir string) error {
 	for _, name := range []string{"go.mod", "go.sum", "LICENSE", "NOTICE", "cmd/mes/main.go", "cmd/mes/main_test.go", "hub/hub.go", "hub/testdata/x",
 		"internal/a.go", "model/a.go", "web/a.go", "web/static/app.css", "web/.hidden", "scripts/setup.sh", "scripts/lib.sh", "scripts/libtokenizers/Cargo.toml", "secret.txt"} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(name), 0o644)); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
-	return dir
+	return nil
 }
 
 // What a publication of three encoders consists of.
