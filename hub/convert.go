@@ -73,7 +73,7 @@ func ExportEncoder(p *Pretrained, e int) (SaveOptions, error) {
 		return SaveOptions{}, err
 	}
 	return SaveOptions{
-		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir,
+		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir, Derived: true,
 		Origin: func(spec swarm.TensorSpec) Origin {
 			name := spec.Name
 			if spec.Layer != swarm.None && spec.Layer < c.NumEncoderLayers {

@@ -16,7 +16,7 @@ import (
 func Grow(p *Pretrained, cfg *config.Config, seed uint64) SaveOptions {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	return SaveOptions{
-		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir,
+		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir, Derived: true,
 		Origin: func(spec swarm.TensorSpec) Origin {
 			if values, ok := newTensor(spec, rng); ok {
 				return Origin{Values: values}

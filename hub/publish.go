@@ -24,25 +24,25 @@ const (
 )
 
 // StageModel writes the folder of a repo that is complete and ready to run: p's
-// weights at a precision, configuration, tokenizer, licences, and the extra files by
-// their paths. progress is as in [SaveOptions].
-func StageModel(ctx context.Context, p *Pretrained, dir string, precision swarm.Precision, extra map[string][]byte, progress func(done, total int64)) error {
+// weights at a precision and all that [SavePretrained] writes beside them. A folder that
+// others could not use (see [CheckRepo]) is an error. progress is as in [SaveOptions].
+func StageModel(ctx context.Context, p *Pretrained, dir string, precision swarm.Precision, about About, progress func(done, total int64)) error {
 	o, err := Convert(p, precision)
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", dir, err)
 	}
-	o.Dir, o.Progress = dir, progress
+	o.Dir, o.About, o.Progress = dir, about, progress
 	if err := SavePretrained(ctx, o); err != nil {
 		return err
 	}
-	return writeExtra(dir, extra)
+	return CheckRepo(dir)
 }
 
 // WeightsOptions say what goes beside full-precision weights.
 type WeightsOptions struct {
 	Evaluation []string // files, which keep their names in EvaluationFolder
 	Checkpoint string   // folder, which becomes CheckpointFolder; empty is none
-	Extra      map[string][]byte
+	About      About    // for the card
 }
 
 // StageWeights writes the folder of the repo that holds p as it is, byte for byte,
@@ -57,14 +57,21 @@ func StageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptio
 
 func stageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptions) error {
 	names := append([]string{config.FileName, config.GenerationFileName, safetensors.IndexFile}, p.weights.Shards()...)
-	names = slices.Concat(names, tokenizerFiles, noticeFiles, RemoteCode)
-	for _, name := range names {
-		if err := place(filepath.Join(p.Dir, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	notices, err := noticeFiles(p.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(names, tokenizerFiles, notices, RemoteCode, []string{EvaluationFile, CardFile}) {
+		file, err := inside(p.Dir, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
-	}
-	if err := placeFolder(ctx, filepath.Join(p.Dir, noticesFolder), filepath.Join(dir, noticesFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		if err := place(file, filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	for _, file := range o.Evaluation {
 		if err := place(file, filepath.Join(dir, EvaluationFolder, filepath.Base(file))); err != nil {
@@ -76,24 +83,12 @@ func stageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptio
 			return err
 		}
 	}
-	return writeExtra(dir, o.Extra)
-}
-
-// writeExtra writes files below a folder, over what is there.
-func writeExtra(dir string, extra map[string][]byte) error {
-	for name, data := range extra {
-		if !filepath.IsLocal(name) {
-			return fmt.Errorf("write %s: %q leaves the folder", dir, name)
-		}
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := writeSynced(path, data); err != nil {
-			return err
-		}
+	card, err := readInside(dir, CardFile)
+	if err == nil {
+		o.About = o.About.or(readAbout(card))
 	}
-	return nil
+	_, err = WriteCard(dir, p.Config, o.About) // under another name first, so that a linked card stays as it is
+	return err
 }
 
 // place links a file to a new path, or copies it to another file system.
@@ -107,9 +102,6 @@ func place(from, to string) error {
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
-	}
-	if real, err := filepath.EvalSymlinks(from); err == nil {
-		from = real
 	}
 	if os.Link(from, to) == nil {
 		return nil

@@ -61,13 +61,28 @@ func hasFiles(t *testing.T, dir string, want ...string) {
 	}
 }
 
+// says fails unless the card of a folder holds texts.
+func says(t *testing.T, dir string, texts ...string) {
+	t.Helper()
+	card, err := os.ReadFile(filepath.Join(dir, hub.CardFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range texts {
+		if !strings.Contains(string(card), text) {
+			t.Errorf("the card does not say %q:\n%s", text, card)
+		}
+	}
+}
+
 func TestStageModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
-	extra := map[string][]byte{"README.md": []byte("card")}
-	if err := hub.StageModel(t.Context(), trained(t), dir, swarm.BF16, extra, nil); err != nil {
+	about := hub.About{Repo: "alice/model", Related: []hub.Related{{Title: "Weights", URL: "http://hub/alice/weights"}}}
+	if err := hub.StageModel(t.Context(), trained(t), dir, swarm.BF16, about, nil); err != nil {
 		t.Fatal(err)
 	}
 	hasFiles(t, dir, append([]string{"README.md", "NOTICE", "config.json", "licences/a", "tokenizer.json"}, weightsOf...)...)
+	says(t, dir, "# model\n", "[Weights](http://hub/alice/weights)")
 	p := open(t, dir)
 	if kind, _ := raw(t, p, "backbone.encoders.1.layers.0.mixer.in_proj.weight"); kind != "BFloat16" {
 		t.Errorf("a matrix is %s, want bf16", kind)
@@ -89,13 +104,14 @@ func TestStageWeights(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "weights")
 	err := hub.StageWeights(t.Context(), p, dir, hub.WeightsOptions{
-		Evaluation: []string{filepath.Join(from, "eval.json")}, Checkpoint: filepath.Join(from, "run"), Extra: map[string][]byte{"README.md": nil},
+		Evaluation: []string{filepath.Join(from, "eval.json")}, Checkpoint: filepath.Join(from, "run"), About: hub.About{Repo: "alice/weights", Related: []hub.Related{{Title: "Model", URL: "http://hub/alice/model"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	hasFiles(t, dir, append([]string{"README.md", "NOTICE", "config.json", "licences/a", "tokenizer.json",
 		"evaluation/eval.json", "checkpoint/state.json", "checkpoint/tensors/a.safetensors"}, weightsOf...)...)
+	says(t, dir, "# weights\n", "[Model](http://hub/alice/model)")
 	for _, name := range append(weightsOf, "config.json") {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		want, err2 := os.ReadFile(filepath.Join(p.Dir, name))
@@ -116,7 +132,7 @@ func TestStageTwice(t *testing.T) {
 	p := trained(t)
 	first, second := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	for _, dir := range []string{first, second} {
-		if err := hub.StageModel(t.Context(), p, dir, swarm.BF16, nil, nil); err != nil {
+		if err := hub.StageModel(t.Context(), p, dir, swarm.BF16, hub.About{Repo: "alice/model"}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -26,9 +26,12 @@ type SaveOptions struct {
 	Dir        string // made by the call; it may exist if it is empty
 	Config     *config.Config
 	Generation *config.GenerationConfig // nil writes none
-	// FilesFrom is the folder whose tokenizer files and licences are copied; empty
-	// copies none.
+	// FilesFrom is the folder whose tokenizer, licences and notices are copied; empty
+	// copies none. A card that somebody wrote there goes along: as the new folder's
+	// own, or, where Derived says that it describes another model, among the licences.
 	FilesFrom string
+	Derived   bool
+	About     About // for the model card; what it leaves empty is taken from the card in FilesFrom
 	Origin    func(spec swarm.TensorSpec) Origin
 	// Precision converts the weights: matrices to bf16, or to int8 in the format
 	// int-quantized of compressed-tensors (embedding and head are bf16 then).
@@ -144,19 +147,8 @@ func written(dir string, err error) error {
 	return err
 }
 
-// tokenizerFiles are copied with a model.
-var tokenizerFiles = []string{
-	"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-	"added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-}
-
-// Licences and notices of a model and of the text that it was trained on, which go
-// wherever the model goes.
-var noticeFiles = []string{"LICENSE", "NOTICE"}
-
-const noticesFolder = "licences"
-
-// files writes the configuration and copies tokenizer and licences.
+// files writes everything but the weights: the configuration, a swarm's Python, what
+// the folder of origin holds beside its weights, and the model card.
 func (w *writer) files() error {
 	cfg := *w.Config
 	cfg.RescaleResidual = false // the tensors were divided when they were read
@@ -173,49 +165,18 @@ func (w *writer) files() error {
 			return err
 		}
 	}
-	if w.FilesFrom == "" {
-		return nil
-	}
-	for _, name := range slices.Concat(tokenizerFiles, noticeFiles) {
-		data, err := os.ReadFile(filepath.Join(w.FilesFrom, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := writeSynced(filepath.Join(w.dir, name), data); err != nil {
+	about := w.About
+	if w.FilesFrom != "" {
+		var err error
+		if about, err = w.copyFiles(about); err != nil {
 			return err
 		}
 	}
-	return w.notices()
-}
-
-// notices copies the folder of licences, where there is one.
-func (w *writer) notices() error {
-	entries, err := os.ReadDir(filepath.Join(w.FilesFrom, noticesFolder))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if about.Repo == "" { // the folder does not have its name yet
+		about.Repo = filepath.Base(w.Dir)
 	}
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(filepath.Join(w.dir, noticesFolder), 0o755); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(w.FilesFrom, noticesFolder, e.Name()))
-		if err != nil {
-			return err
-		}
-		if err := writeSynced(filepath.Join(w.dir, noticesFolder, e.Name()), data); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := WriteCard(w.dir, &cfg, about)
+	return err
 }
 
 func writeSynced(path string, data []byte) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,13 +29,22 @@ func (p *publish) stage(ctx context.Context, model, dir string) error {
 	weights, modelRepo := repos[0].ID, repos[1].ID
 	bar := p.m.progress("prepare")
 	defer bar.finish()
-	card := p.card(files, weights)
-	if err := hub.StageModel(ctx, files, filepath.Join(dir, p.repoName("model")), p.precision, map[string][]byte{"README.md": card}, bar.set); err != nil {
+	folder := filepath.Join(dir, p.repoName("model"))
+	about := hub.About{Repo: modelRepo, Related: []hub.Related{
+		{Title: "Full precision, what was measured, where training goes on", URL: p.c.Endpoint() + "/" + weights},
+		{Title: "Demo", URL: p.c.Endpoint() + "/" + repos[2].String()},
+	}}
+	if err := hub.StageModel(ctx, files, folder, p.precision, about, bar.set); err != nil {
 		return err
 	}
 	err = hub.StageWeights(ctx, files, filepath.Join(dir, p.repoName("weights")), hub.WeightsOptions{
-		Evaluation: p.evaluation, Checkpoint: p.checkpoint, Extra: map[string][]byte{"README.md": p.weightsCard(files, modelRepo)},
+		Evaluation: p.evaluation, Checkpoint: p.checkpoint,
+		About: hub.About{Repo: weights, Related: []hub.Related{{Title: "The model to run, which is smaller", URL: p.c.Endpoint() + "/" + modelRepo}}},
 	})
+	if err != nil {
+		return err
+	}
+	card, err := os.ReadFile(filepath.Join(folder, hub.CardFile))
 	if err != nil {
 		return err
 	}
@@ -158,21 +166,4 @@ func writeFiles(dir string, files map[string][]byte) error {
 		}
 	}
 	return nil
-}
-
-// card is the model repo's README.
-func (p *publish) card(files *hub.Pretrained, weights string) []byte {
-	return p.readme(files, fmt.Sprintf("Full precision, evaluation and checkpoint are in [%s](%s/%s).", weights, p.c.Endpoint(), weights))
-}
-
-// weightsCard is the weights repo's README.
-func (p *publish) weightsCard(files *hub.Pretrained, model string) []byte {
-	return p.readme(files, fmt.Sprintf("To run the model take [%s](%s/%s), which is smaller.", model, p.c.Endpoint(), model))
-}
-
-func (p *publish) readme(files *hub.Pretrained, link string) []byte {
-	var b bytes.Buffer
-	c := files.Config.Swarm
-	fmt.Fprintf(&b, "---\nlicense: apache-2.0\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n  - mamba\n---\n\n# Mamba Encoder Swarm\n\n%d encoders.\n\n%s\n", c.Router.NumEncoders, link)
-	return b.Bytes()
 }

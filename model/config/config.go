@@ -232,6 +232,18 @@ func (c *Config) Extra(key string) (string, bool) {
 	return n.String(), ok
 }
 
+// NamesPython reports whether the file that c was read from names, under auto_map,
+// the Python classes that mes writes beside a swarm.
+func (c *Config) NamesPython() bool {
+	has, ok := lookup(c.file, "auto_map")
+	want, _ := autoMap.write(c)
+	for _, m := range want.members {
+		n, found := lookup(has.members, m.key)
+		ok = ok && found && n.String() == m.value.String()
+	}
+	return ok
+}
+
 // table returns the keys of a file of c's kind.
 func (c *Config) table() []field[Config] {
 	if c.Original {

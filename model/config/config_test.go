@@ -232,6 +232,13 @@ func TestSwarmEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	read, err := Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.NamesPython() || !read.NamesPython() {
+		t.Errorf("names our Python: %v as read, %v as written", c.NamesPython(), read.NamesPython())
+	}
 	if strings.Contains(string(data), "x.Y") {
 		t.Errorf("Python classes of another origin are kept:\n%s", data)
 	}
