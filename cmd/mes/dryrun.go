@@ -33,6 +33,11 @@ func (d *dryRun) RoundTrip(r *http.Request) (*http.Response, error) {
 		d.print(r, "")
 	case strings.HasSuffix(path, "/api/validate-yaml"):
 		d.print(r, "")
+	case strings.Contains(path, "/paths-info/"):
+		d.print(r, "")
+		if d.unknown(path) {
+			return d.answer(r, []any{})
+		}
 	case strings.HasSuffix(path, "/api/repos/create"):
 		return d.create(r)
 	case strings.Contains(path, "/preupload/") && !d.unknown(path):

@@ -190,6 +190,8 @@ func (h *fakeHub) api(w http.ResponseWriter, r *http.Request, parts []string) {
 			entries = append(entries, e)
 		}
 		reply(w, entries)
+	case "paths-info":
+		reply(w, []any{}) // preupload says of every file whether it is here
 	case "preupload":
 		f.preupload(w, r)
 	case "commit":

@@ -46,12 +46,12 @@ func (m *Main) openCheckpoint(ctx context.Context, model string) (*hub.Pretraine
 
 // openRepo implements [hub.Opener].
 func (m *Main) openRepo(ctx context.Context, repo, revision string) (hub.Remote, error) {
-	return m.openRemote(ctx, repo, revision)
+	return openRemote(ctx, &hubFlags{m: m}, repo, revision)
 }
 
 // remote is a model repo at one commit, read through the client's cache.
 type remote struct {
-	m      *Main
+	hub    *hubFlags
 	c      *client.Client
 	repo   client.Repo
 	commit string
@@ -64,12 +64,12 @@ type remote struct {
 
 // openRemote pins a revision to its commit. Without a network the cache says what it
 // was when it was last asked.
-func (m *Main) openRemote(ctx context.Context, repo, revision string) (*remote, error) {
-	c, err := m.hubClient()
+func openRemote(ctx context.Context, flags *hubFlags, repo, revision string) (*remote, error) {
+	c, err := flags.client()
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{m: m, c: c, repo: client.Repo{Type: client.Model, ID: repo}, files: map[string]int64{}, fetched: map[string]bool{}}
+	r := &remote{hub: flags, c: c, repo: client.Repo{Type: client.Model, ID: repo}, files: map[string]int64{}, fetched: map[string]bool{}}
 	// The cache notes commit and files, and both are then known without a network.
 	s, err := c.Snapshot(ctx, r.repo, revision, client.SnapshotOptions{Include: []string{config.FileName}})
 	if err != nil {
@@ -101,9 +101,9 @@ func (r *remote) Fetch(ctx context.Context, path string) (string, error) {
 	var show func(client.Progress)
 	if r.bar.TryLock() {
 		defer r.bar.Unlock()
-		bar := r.m.progress(path)
+		bar := r.hub.progress(path)
 		defer bar.finish()
-		show = func(p client.Progress) { bar.set(p.Done, p.Size) }
+		show = bar.transfer
 	}
 	local, err := r.c.DownloadProgress(ctx, r.repo, r.commit, path, show)
 	if err != nil {

@@ -46,6 +46,7 @@ func commands() []command {
 		generateCommand, encodeCommand, routeCommand,
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
 		pullCommand, publishCommand,
+		loginCommand, whoamiCommand, downloadCommand, uploadCommand, repoCommand, spaceCommand, cacheCommand,
 		benchCommand, envCommand, serveCommand, versionCommand,
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/mamba-encoder-swarm/mes/hub/client"
 )
 
 // progress shows how far long work is: a bar on a terminal, a line every few
@@ -19,6 +21,7 @@ type progress struct {
 	start    time.Time
 	last     time.Time
 	shown    bool
+	first    *int64 // bytes that were there before a transfer
 }
 
 // Times between two updates.
@@ -55,9 +58,38 @@ func (p *progress) set(done, total int64) {
 	fmt.Fprintf(p.w, "%s: %d%% after %v\n", p.name, percent, time.Since(p.start).Round(time.Second))
 }
 
+// transfer reports the bytes of a file and of all files.
+func (p *progress) transfer(t client.Progress) {
+	interval := lineInterval
+	if p.terminal {
+		interval = barInterval
+	}
+	if p.first == nil {
+		p.first = &t.AllDone
+	}
+	if t.AllSize <= 0 || time.Since(p.last) < interval {
+		return
+	}
+	p.last, p.shown = time.Now(), true
+	percent := 100 * t.AllDone / t.AllSize
+	all := fmt.Sprintf("%s of %s, %s/s", size(t.AllDone), size(t.AllSize), size(int64(float64(t.AllDone-*p.first)/time.Since(p.start).Seconds())))
+	if !p.terminal {
+		fmt.Fprintf(p.w, "%s: %d%%, %s\n", p.name, percent, all)
+		return
+	}
+	const width = 20
+	filled := min(width, int(width*t.AllDone/t.AllSize))
+	file := t.Path
+	if runes := []rune(file); len(runes) > 24 {
+		file = "…" + string(runes[len(runes)-23:])
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s [%s%s] %3d%%  %s  %s %s of %s", p.name, strings.Repeat("=", filled), strings.Repeat(" ", width-filled),
+		percent, all, file, size(t.Done), size(t.Size))
+}
+
 // finish ends the bar's line.
 func (p *progress) finish() {
 	if p.terminal && p.shown {
-		fmt.Fprintf(p.w, "\r%s\r", strings.Repeat(" ", 80))
+		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,38 +28,34 @@ goes on. Weights that an earlier run published and this one does not are deleted
 everything else in the repos stays.
 
 -o writes the repos' folders and sends nothing: for git, or to look at them. The token
-is that of HF_TOKEN or of mes login, and must be allowed to write.
+must be allowed to write.
 
 Example:
   mes publish -dry-run swarm`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
-		p := &publish{m: m}
+		p := &publish{m: m, hub: m.hubFlags(fs)}
+		p.hub.transferFlags(fs)
 		fs.StringVar(&p.owner, "owner", "", "user or organisation that the repos belong to; empty is the token's `user`")
 		fs.StringVar(&p.name, "name", "mamba-swarm", "`name` that those of the repos begin with")
 		fs.StringVar(&p.dtype, "dtype", "bf16", "`type` of the model repo's weight matrices: f32, bf16 or int8")
-		fs.Func("evaluation", "`file` for the weights repo that says what was measured; may be given several times", func(s string) error {
-			p.evaluation = append(p.evaluation, s)
-			return nil
-		})
+		fs.Var(&p.evaluation, "evaluation", "`file` for the weights repo that says what was measured, may be repeated")
 		fs.StringVar(&p.checkpoint, "checkpoint", "", "`folder` for the weights repo that training goes on from")
 		fs.StringVar(&p.source, "source", ".", "`folder` with the program's source, which the Space compiles")
 		fs.BoolVar(&p.private, "private", false, "make new repos private")
-		fs.StringVar(&p.endpoint, "endpoint", "", "`address` of the hub; empty is that of HF_ENDPOINT")
 		fs.StringVar(&p.out, "o", "", "write the repos' folders below this `folder`, and send nothing")
 		fs.BoolVar(&p.dryRun, "dry-run", false, "print every call, and change nothing")
-		fs.BoolVar(&p.json, "json", false, "write JSON")
 		return p.run
 	},
 }
 
 // publish is one run of the command.
 type publish struct {
-	m                            *Main
-	owner, name, dtype           string
-	evaluation                   []string
-	checkpoint, source, endpoint string
-	out                          string
-	private, dryRun, json        bool
+	m                       *Main
+	hub                     *hubFlags
+	owner, name, dtype      string
+	evaluation              list
+	checkpoint, source, out string
+	private, dryRun         bool
 
 	precision swarm.Precision
 	c         *client.Client
@@ -111,12 +106,9 @@ func (p *publish) run(ctx context.Context, args []string) error {
 // connect opens the hub, and checks the token before anything is done. Without an
 // upload only the owner's name is needed.
 func (p *publish) connect(ctx context.Context) error {
-	cfg, err := p.m.hubConfig()
+	cfg, err := p.hub.config()
 	if err != nil {
 		return err
-	}
-	if p.endpoint != "" {
-		cfg.Endpoint = p.endpoint
 	}
 	if p.out != "" && p.owner == "" {
 		return usageError("-o needs -owner, whose name is in the cards")
@@ -124,8 +116,8 @@ func (p *publish) connect(ctx context.Context) error {
 	if p.dryRun {
 		cfg.Transport = newDryRun(p.m.Stdout, cfg.Transport)
 	}
-	if p.c, err = client.New(cfg); err != nil {
-		return usageError("%v", err)
+	if p.c, err = newClient(cfg); err != nil {
+		return err
 	}
 	if p.out != "" {
 		return nil
@@ -201,15 +193,15 @@ func (p *publish) send(ctx context.Context, dir string) error {
 			return fmt.Errorf("publish %s: %w; what is there stays, run it again to go on", repo, err)
 		}
 		all = append(all, done)
-		if p.json {
+		if p.hub.asJSON {
 			continue
 		}
 		if _, err := fmt.Fprintln(p.m.Stdout, done.said(p.dryRun)); err != nil {
 			return err
 		}
 	}
-	if p.json {
-		return json.NewEncoder(p.m.Stdout).Encode(all)
+	if p.hub.asJSON {
+		return p.m.writeJSON(all)
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func (p *publish) upload(ctx context.Context, repo client.Repo, dir string) (pub
 		}
 		done.Deleted = append(done.Deleted, o.Delete...)
 	}
-	bar := p.m.progress(repo.ID)
-	o.Progress = func(s client.Progress) { bar.set(s.AllDone, s.AllSize) }
+	bar := p.hub.progress(repo.ID)
+	o.Progress = bar.transfer
 	commit, err := p.c.Upload(ctx, repo, o)
 	bar.finish()
 	done.Commit, done.Commits, done.Unchanged = commit.OID, commit.Made, commit.Unchanged

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -26,10 +25,10 @@ text first needs them.
 Example:
   mes pull -text letter.txt alice/mamba-swarm-model`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
-		p := &pull{m: m}
+		p := &pull{m: m, hub: m.hubFlags(fs)}
+		p.hub.transferFlags(fs)
 		fs.BoolVar(&p.all, "all", false, "bring every encoder")
 		fs.StringVar(&p.text, "text", "", "`file` with a text whose encoders are brought; - is standard input")
-		fs.BoolVar(&p.json, "json", false, "write JSON")
 		return p.run
 	},
 }
@@ -37,9 +36,9 @@ Example:
 // pull is one run of the command.
 type pull struct {
 	m    *Main
+	hub  *hubFlags
 	all  bool
 	text string
-	json bool
 }
 
 // pulled is what the command writes as JSON.
@@ -69,7 +68,7 @@ func (p *pull) run(ctx context.Context, args []string) error {
 	}
 	var repo *remote
 	files, err := hub.FromPretrained(ctx, args[0], func(ctx context.Context, name, revision string) (_ hub.Remote, err error) {
-		repo, err = p.m.openRemote(ctx, name, revision)
+		repo, err = openRemote(ctx, p.hub, name, revision)
 		return repo, err
 	})
 	if err != nil {
@@ -88,8 +87,8 @@ func (p *pull) run(ctx context.Context, args []string) error {
 		out.Files = append(out.Files, pulledFile{path, repo.files[path]})
 		out.Bytes += repo.files[path]
 	}
-	if p.json {
-		return json.NewEncoder(p.m.Stdout).Encode(out)
+	if p.hub.asJSON {
+		return p.m.writeJSON(out)
 	}
 	_, err = fmt.Fprintf(p.m.Stdout, "%s at %.8s: %s, %s%s\n%s\n", out.Model, out.Commit, count(len(out.Files), "file"), size(out.Bytes), p.said(files, encoders), out.Folder)
 	return err

@@ -25,10 +25,7 @@ Example:
 		s := &serve{m: m, model: m.modelFlags(fs)}
 		fs.StringVar(&s.addr, "addr", web.DefaultAddr, "`host:port` to listen on")
 		fs.IntVar(&s.concurrency, "concurrency", engine.DefaultConcurrency, "`requests` that run at once; others wait")
-		fs.Func("frame-ancestor", "`origin`, such as https://huggingface.co, whose pages may show this one in a frame; may be given several times", func(o string) error {
-			s.ancestors = append(s.ancestors, o)
-			return nil
-		})
+		fs.Var(&s.ancestors, "frame-ancestor", "`origin`, such as https://huggingface.co, whose pages may show this one in a frame, may be repeated")
 		fs.BoolVar(&s.open, "open", false, "open the page in the browser")
 		return s.run
 	},
@@ -39,7 +36,7 @@ type serve struct {
 	model       *modelFlags
 	addr        string
 	concurrency int
-	ancestors   []string
+	ancestors   list
 	open        bool
 }
 

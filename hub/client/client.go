@@ -31,6 +31,7 @@ type Config struct {
 	Workers     int               // files moved at once; 0 is 8
 	Connections int               // parts of a large file moved at once; 0 is 4
 	Bandwidth   int64             // bytes a second, up and down together; 0 is no limit
+	IdleTimeout time.Duration     // without a byte for so long a transfer is cut, and tried again; 0 is a minute
 	Logger      *slog.Logger      // nil discards
 }
 
@@ -43,7 +44,7 @@ type Client struct {
 	cache       string
 	noSymlinks  bool
 	offline     bool
-	http        *http.Client
+	transport   http.RoundTripper
 	workers     int
 	connections int
 	limit       *limiter
@@ -93,16 +94,14 @@ func New(cfg Config) (*Client, error) {
 	if c.connections <= 0 {
 		c.connections = 4
 	}
+	if cfg.IdleTimeout > 0 {
+		c.idle = cfg.IdleTimeout
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	transport := cfg.Transport
-	if transport == nil {
-		transport = NewTransport(nil)
-	}
-	c.http = &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	if c.transport = cfg.Transport; c.transport == nil {
+		c.transport = NewTransport(nil)
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func (c *Client) Snapshot(ctx context.Context, repo Repo, revision string, o Sna
 	if revision == "" {
 		revision = "main"
 	}
-	if err := errors.Join(repo.Validate(), checkRevision(revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision)); err != nil {
 		return Snapshot{}, err
 	}
 	commit, entries, err := c.listing(ctx, repo, revision)
@@ -302,7 +302,7 @@ func (c *Client) DownloadProgress(ctx context.Context, repo Repo, revision, name
 	if revision == "" {
 		revision = "main"
 	}
-	if err := errors.Join(repo.Validate(), checkRevision(revision), checkPath(name)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision), checkPath(name)); err != nil {
 		return "", err
 	}
 	if isCommit(revision) || c.offline {

@@ -100,6 +100,16 @@ func (e *IncompleteError) Error() string {
 // Is makes the error an fs.ErrNotExist.
 func (e *IncompleteError) Is(target error) bool { return target == fs.ErrNotExist }
 
+// first is the first of several checks that failed.
+func first(checks ...error) error {
+	for _, err := range checks {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // permanent wraps an error that another attempt would meet again.
 type permanent struct{ error }
 

@@ -214,14 +214,21 @@ func (h *fakeHub) api(w http.ResponseWriter, r *http.Request, repo, verb, rest s
 		return
 	}
 	rev, _, _ := strings.Cut(rest, "/")
+	if verb == "" {
+		rev = "main"
+	}
 	commit := store.at(rev)
 	if commit == "" && !(verb == "preupload" || verb == "commit") {
 		refuse(w, http.StatusNotFound, "RevisionNotFound", "")
 		return
 	}
 	switch verb {
-	case "revision":
-		answer(w, map[string]any{"sha": commit})
+	case "", "revision":
+		siblings := []map[string]string{}
+		for name := range store.files[store.head()] {
+			siblings = append(siblings, map[string]string{"rfilename": name})
+		}
+		answer(w, map[string]any{"id": strings.TrimPrefix(repo, "models/"), "sha": commit, "siblings": siblings})
 	case "tree":
 		h.tree(w, r, store.files[commit])
 	case "paths-info":

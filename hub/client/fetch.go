@@ -37,7 +37,7 @@ func (c *Client) fetch(ctx context.Context, root *os.Root, temp string, w want, 
 		}
 		aside := strings.TrimSuffix(temp, partSuffix) + ".corrupt" + partSuffix
 		if moveErr := root.Rename(temp, aside); moveErr != nil && !errors.Is(moveErr, fs.ErrNotExist) {
-			return errors.Join(err, moveErr)
+			return fmt.Errorf("%w; and setting it aside: %w", err, moveErr)
 		}
 		_ = root.Remove(temp + ".json")
 		if attempt > 0 {
@@ -69,7 +69,10 @@ func (c *Client) fill(ctx context.Context, root *os.Root, temp string, w want, m
 	t.parts.end()
 	got := <-sum
 	if err != nil {
-		return errors.Join(err, t.parts.save(root, t.side, w.etag, true))
+		if saveErr := t.parts.save(root, t.side, w.etag, true); saveErr != nil {
+			c.log.Warn("how far a download is could not be noted", "file", w.path, "reason", saveErr.Error())
+		}
+		return err
 	}
 	if err := t.check(got); err != nil {
 		return err

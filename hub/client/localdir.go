@@ -142,13 +142,18 @@ func hashOf(r io.Reader, etag string, size int64) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// partName is where a file is before it is complete.
+func partName(name, etag string) string {
+	short := sha1.Sum([]byte(path.Base(name) + ".metadata"))
+	return path.Join(metaDir, "download", path.Dir(name), base64.URLEncoding.EncodeToString(short[:])+"."+etag+partSuffix)
+}
+
 // bring fetches one file and notes it.
 func (l local) bring(ctx context.Context, e Entry, m *meter) error {
 	if err := l.root.MkdirAll(path.Dir(e.Path), 0o777); err != nil {
 		return fmt.Errorf("make the folder of %s: %w", e.Path, err)
 	}
-	short := sha1.Sum([]byte(path.Base(e.Path) + ".metadata"))
-	temp := path.Join(metaDir, "download", path.Dir(e.Path), base64.URLEncoding.EncodeToString(short[:])+"."+e.Hash()+partSuffix)
+	temp := partName(e.Path, e.Hash())
 	if err := l.root.MkdirAll(path.Dir(temp), 0o777); err != nil {
 		return fmt.Errorf("make the folder of notes of %s: %w", e.Path, err)
 	}

@@ -156,7 +156,7 @@ func (p *parts) end() {
 }
 
 // saveInterval is how often a sidecar is written at most.
-const saveInterval = 2 * time.Second
+const saveInterval = time.Second / 2
 
 // save writes the sidecar of a file with more than one chunk, at most every
 // saveInterval unless now.

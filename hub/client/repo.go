@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -128,7 +129,7 @@ func (c *Client) DeleteRepo(ctx context.Context, repo Repo) error {
 
 // MoveRepo renames a repository, or gives it to another namespace.
 func (c *Client) MoveRepo(ctx context.Context, repo Repo, to string) error {
-	if err := errors.Join(repo.Validate(), Repo{Type: repo.Type, ID: to}.Validate()); err != nil {
+	if err := first(repo.Validate(), Repo{Type: repo.Type, ID: to}.Validate()); err != nil {
 		return err
 	}
 	in := map[string]any{"fromRepo": repo.ID, "toRepo": to, "type": repo.kind()}
@@ -140,7 +141,7 @@ func (c *Client) MoveRepo(ctx context.Context, repo Repo, to string) error {
 
 // Duplicate copies a repository on the hub and returns the address of the copy.
 func (c *Client) Duplicate(ctx context.Context, repo Repo, to string, private bool) (string, error) {
-	if err := errors.Join(repo.Validate(), Repo{Type: repo.Type, ID: to}.Validate()); err != nil {
+	if err := first(repo.Validate(), Repo{Type: repo.Type, ID: to}.Validate()); err != nil {
 		return "", err
 	}
 	var out struct{ URL string }
@@ -249,7 +250,7 @@ func (c *Client) SuperSquash(ctx context.Context, repo Repo, branch, message str
 
 // onRef sends a call about a ref.
 func (c *Client) onRef(ctx context.Context, repo Repo, what, method, path, ref string, in any) error {
-	if err := errors.Join(repo.Validate(), checkRevision(ref)); err != nil {
+	if err := first(repo.Validate(), checkRevision(ref)); err != nil {
 		return err
 	}
 	if err := c.api(ctx, call{method: method, url: repo.api() + path + url.PathEscape(ref)}, in, nil); err != nil {
@@ -274,7 +275,7 @@ func (c *Client) Commits(ctx context.Context, repo Repo, revision string, limit 
 	if revision == "" {
 		revision = "main"
 	}
-	if err := errors.Join(repo.Validate(), checkRevision(revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision)); err != nil {
 		return nil, err
 	}
 	path := repo.api() + "/commits/" + url.PathEscape(revision)
@@ -301,12 +302,12 @@ func (c *Client) ValidateCard(ctx context.Context, kind string, content []byte) 
 	for _, w := range out.Warnings {
 		c.log.Warn("the hub warns of README.md", "message", c.mask(w.Message))
 	}
-	var faults []error
+	var faults []string
 	for _, e := range out.Errors {
-		faults = append(faults, errors.New(c.mask(e.Message)))
+		faults = append(faults, c.mask(e.Message))
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("check README.md: %w", errors.Join(faults...))
+		return fmt.Errorf("check README.md: %s", strings.Join(faults, "; "))
 	}
 	return nil
 }

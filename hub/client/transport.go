@@ -130,13 +130,9 @@ func (c *Client) once(ctx context.Context, k call, u *url.URL, trusted bool) (*h
 	if trusted && !k.bare && c.token != "" && k.header.Get("Authorization") == "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		cancel(nil)
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err // its address may hold a signature
-		}
 		return nil, fail(err)
 	}
 	w := &watched{body: resp.Body, idle: c.idle, cancel: cancel}

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -57,7 +56,7 @@ func (e Entry) check() error {
 // folders in it unless recursive, which lists the files below them instead.
 // Names that are unsafe as paths are an error.
 func (c *Client) Tree(ctx context.Context, repo Repo, revision, folder string, recursive bool) ([]Entry, error) {
-	if err := errors.Join(repo.Validate(), checkRevision(revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision)); err != nil {
 		return nil, err
 	}
 	address := repo.api() + "/tree/" + url.PathEscape(revision)
@@ -109,7 +108,7 @@ func checkClashes(entries []Entry) error {
 
 // PathsInfo describes the paths that exist at a revision; others are left out.
 func (c *Client) PathsInfo(ctx context.Context, repo Repo, revision string, paths []string) ([]Entry, error) {
-	if err := errors.Join(repo.Validate(), checkRevision(revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision)); err != nil {
 		return nil, err
 	}
 	var entries []Entry
@@ -169,7 +168,7 @@ func (c *Client) Info(ctx context.Context, repo Repo, revision string) (RepoInfo
 
 // Commit id of a revision; a full commit id needs no question.
 func (c *Client) commitOf(ctx context.Context, repo Repo, revision string) (string, error) {
-	if err := errors.Join(repo.Validate(), checkRevision(revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(revision)); err != nil {
 		return "", err
 	}
 	if isCommit(revision) {

@@ -66,7 +66,7 @@ func (c *Client) Upload(ctx context.Context, repo Repo, o UploadOptions) (Commit
 	if o.Revision == "" {
 		o.Revision = "main"
 	}
-	if err := errors.Join(repo.Validate(), checkRevision(o.Revision)); err != nil {
+	if err := first(repo.Validate(), checkRevision(o.Revision)); err != nil {
 		return Commit{}, err
 	}
 	u := &upload{c: c, repo: repo, o: o, parent: o.Parent}
@@ -310,14 +310,42 @@ func (u *upload) askBatch(ctx context.Context, batch []*item) (kept []*item, err
 	if err := each(ctx, u.c.workers, kept, func(_ context.Context, i *item) error { return i.measure() }); err != nil {
 		return nil, err
 	}
+	stored := map[string]string{}
+	for _, f := range out.Files {
+		if f.OID != "" {
+			stored[f.Path] = f.OID
+		}
+	}
+	if len(stored) == 0 && u.parent != "" {
+		if stored, err = u.storedAt(ctx, u.parent, kept); err != nil {
+			return nil, err
+		}
+	}
 	return slices.DeleteFunc(kept, func(i *item) bool {
-		if out.Files[answers[i.Path]].OID != i.hash {
+		if stored[i.Path] != i.hash {
 			return false
 		}
 		u.made.Unchanged++
 		u.meter.set(i.Path, i.size, i.size)
 		return true
 	}), nil
+}
+
+// storedAt finds the hashes that items' paths have at a commit.
+func (u *upload) storedAt(ctx context.Context, commit string, items []*item) (map[string]string, error) {
+	var paths []string
+	for _, i := range items {
+		paths = append(paths, strings.TrimSuffix(i.Path, "/"))
+	}
+	entries, err := u.c.PathsInfo(ctx, u.repo, commit, paths)
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string]string{}
+	for _, e := range entries {
+		stored[e.Path] = e.Hash()
+	}
+	return stored, nil
 }
 
 // measure computes the hash.
@@ -411,7 +439,7 @@ func (u *upload) commit(ctx context.Context, title string, batch []*item) error 
 		head, done, checkErr := u.arrived(ctx, batch)
 		switch {
 		case checkErr != nil:
-			return errors.Join(err, checkErr)
+			return fmt.Errorf("%w; and whether it arrived is not known: %w", err, checkErr)
 		case done:
 			u.c.log.Info("the reply to a commit was lost, the commit is there", "commit", head)
 			u.made.OID, u.parent = head, head
@@ -441,17 +469,9 @@ func (u *upload) arrived(ctx context.Context, batch []*item) (head string, done 
 	if err != nil || head == u.parent {
 		return head, false, err
 	}
-	var paths []string
-	for _, i := range batch {
-		paths = append(paths, strings.TrimSuffix(i.Path, "/"))
-	}
-	entries, err := u.c.PathsInfo(ctx, u.repo, head, paths)
+	there, err := u.storedAt(ctx, head, batch)
 	if err != nil {
 		return head, false, err
-	}
-	there := map[string]string{}
-	for _, e := range entries {
-		there[e.Path] = e.Hash()
 	}
 	for _, i := range batch {
 		hash, ok := there[strings.TrimSuffix(i.Path, "/")]

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mamba-encoder-swarm/mes/hub/client"
+)
+
+// hubEnv reads the environment variables of huggingface_hub, with its precedence.
+// Nothing else in the program reads them.
+type hubEnv struct{ env func(string) string }
+
+// first is the first variable that is set.
+func (e hubEnv) first(keys ...string) string {
+	for _, key := range keys {
+		if v := e.env(key); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// on reports whether one of the variables says yes.
+func (e hubEnv) on(keys ...string) bool {
+	for _, key := range keys {
+		switch strings.ToUpper(e.env(key)) {
+		case "1", "ON", "YES", "TRUE":
+			return true
+		}
+	}
+	return false
+}
+
+// path expands a leading ~.
+func (e hubEnv) path(p string) string {
+	if p == "~" || strings.HasPrefix(p, "~/") {
+		return filepath.Join(e.env("HOME"), p[1:])
+	}
+	return p
+}
+
+// home is HF_HOME.
+func (e hubEnv) home() string {
+	if h := e.first("HF_HOME"); h != "" {
+		return e.path(h)
+	}
+	cache := e.first("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = "~/.cache"
+	}
+	return filepath.Join(e.path(cache), "huggingface")
+}
+
+func (e hubEnv) cache() string {
+	if c := e.first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"); c != "" {
+		return e.path(c)
+	}
+	return filepath.Join(e.home(), "hub")
+}
+
+func (e hubEnv) tokenFile() string {
+	if f := e.first("HF_TOKEN_PATH"); f != "" {
+		return e.path(f)
+	}
+	return filepath.Join(e.home(), "token")
+}
+
+// token is the token to send, "" if there is none or none is to be sent.
+func (e hubEnv) token() (string, error) {
+	if e.on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+		return "", nil
+	}
+	for _, key := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+		if t := strings.TrimSpace(e.env(key)); t != "" {
+			return t, nil
+		}
+	}
+	t, err := readToken(e.tokenFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return t, err
+}
+
+// readToken reads a token from a file.
+func readToken(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return tokenFrom(f)
+}
+
+// tokenFrom reads a token, which is one word.
+func tokenFrom(r io.Reader) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if strings.ContainsAny(token, " \t\r\n") {
+		return "", usageError("the token is more than one word")
+	}
+	return token, nil
+}
+
+// hubFlags are the flags of commands that ask a hub.
+type hubFlags struct {
+	m                    *Main
+	endpoint, tokenFile  string
+	workers, connections int
+	bandwidth            bandwidth
+	asJSON               bool
+}
+
+func (m *Main) hubFlags(fs *flag.FlagSet) *hubFlags {
+	h := &hubFlags{m: m}
+	fs.StringVar(&h.endpoint, "endpoint", "", "`address` of the hub; empty is $HF_ENDPOINT, else "+client.DefaultEndpoint)
+	fs.StringVar(&h.tokenFile, "token-file", "", "`file` that holds the token; empty is $HF_TOKEN, else what `mes login` stored")
+	fs.BoolVar(&h.asJSON, "json", false, "write JSON")
+	return h
+}
+
+// transferFlags are the flags of commands that move files.
+func (h *hubFlags) transferFlags(fs *flag.FlagSet) {
+	fs.IntVar(&h.workers, "workers", 8, "`files` moved at once")
+	fs.IntVar(&h.connections, "connections", 4, "`parts` of a large file moved at once")
+	fs.Var(&h.bandwidth, "max-bandwidth", "`bytes` a second, as 500k or 10M; 0 is no limit")
+}
+
+// client makes the client that flags and environment ask for.
+func (h *hubFlags) client() (*client.Client, error) {
+	cfg, err := h.config()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(cfg)
+}
+
+// newClient makes a client; what is wrong with its configuration is wrong usage.
+func newClient(cfg client.Config) (*client.Client, error) {
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, usageError("%v", err)
+	}
+	return c, nil
+}
+
+// config is what flags and environment say of a client.
+func (h *hubFlags) config() (client.Config, error) {
+	env := hubEnv{h.m.Env}
+	cfg := client.Config{
+		Endpoint: h.endpoint, UserAgent: "mes/" + version, Cache: env.cache(),
+		NoSymlinks: env.on("HF_HUB_DISABLE_SYMLINKS"), Offline: env.on("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+		Transport: client.NewTransport(http.ProxyFromEnvironment),
+		Workers:   h.workers, Connections: h.connections, Bandwidth: int64(h.bandwidth),
+		Logger: slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	if cfg.Endpoint == "" {
+		cfg.Endpoint = env.env("HF_ENDPOINT")
+	}
+	if seconds, err := strconv.Atoi(env.env("HF_HUB_DOWNLOAD_TIMEOUT")); err == nil && seconds > 0 {
+		cfg.IdleTimeout = time.Duration(seconds) * time.Second
+	}
+	var err error
+	if h.tokenFile != "" {
+		cfg.Token, err = readToken(h.tokenFile)
+	} else {
+		cfg.Token, err = env.token()
+	}
+	return cfg, err
+}
+
+// progress is the bar of a transfer, which the environment can turn off.
+func (h *hubFlags) progress(name string) *progress {
+	bar := h.m.progress(name)
+	if (hubEnv{h.m.Env}).on("HF_HUB_DISABLE_PROGRESS_BARS") {
+		bar.w = io.Discard
+	}
+	return bar
+}
+
+// repoArg reads a repository from the command line.
+func repoArg(s string) (client.Repo, error) {
+	r, err := client.ParseRepo(s)
+	if err != nil {
+		return r, usageError("%v", err)
+	}
+	return r, nil
+}
+
+// bandwidth is a flag in bytes a second.
+type bandwidth int64
+
+func (b *bandwidth) String() string { return strconv.FormatInt(int64(*b), 10) }
+
+func (b *bandwidth) Set(s string) error {
+	unit := int64(1)
+	switch {
+	case strings.HasSuffix(s, "k"):
+		unit = 1e3
+	case strings.HasSuffix(s, "M"):
+		unit = 1e6
+	case strings.HasSuffix(s, "G"):
+		unit = 1e9
+	}
+	n, err := strconv.ParseInt(strings.TrimRight(s, "kMG"), 10, 32)
+	if err != nil || n < 0 {
+		return errors.New("is a number of bytes, as 500k or 10M")
+	}
+	*b = bandwidth(n * unit)
+	return nil
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// confirm asks before something is deleted.
+func (m *Main) confirm(yes bool, format string, args ...any) error {
+	if yes {
+		return nil
+	}
+	fmt.Fprintf(m.Stderr, format+" [y/N] ", args...)
+	line, _ := bufio.NewReader(m.Stdin).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	fmt.Fprintln(m.Stderr)
+	return usageError("nothing was deleted; answer y, or add -yes")
+}
