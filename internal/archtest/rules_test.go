@@ -33,10 +33,14 @@ var mayImport = map[string][]string{
 		"internal/num"},
 	"model/config": {"model/mamba", "model/router", "model/swarm"},
 
-	"hub/safetensors": {},
-	"hub/pickle":      {},
-	"hub/client":      {},
-	"hub":             {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
+	"hub/safetensors":    {},
+	"hub/pickle":         {},
+	"hub/client":         {},
+	"hub/server/gitrepo": {},
+	"hub/server/lfs":     {},
+	"hub/server/meta":    {},
+	"hub/server":         {"hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},
+	"hub":                {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
 	"web/view":  {},
 	"web/space": {},

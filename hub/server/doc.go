@@ -1,0 +1,35 @@
+// Package server is a private Hub: what the clients of HuggingFace's Hub speak,
+// on a folder of one's own machine. Protocol facts stand in the comments where
+// they matter; the routes are one table in routes.go.
+//
+// # The data folder
+//
+//	hub.db                  users, tokens (hashed), repos, links, discussions (package meta)
+//	git/ab/<repo id>.git    one bare git repository a repo (package gitrepo)
+//	lfs/objects/ab/cd/<sha256>   large files, each once (package lfs)
+//	lfs/temp, lfs/parts     uploads under way; leftovers are removed after two days
+//	admin.sock              while a server runs: where `mes hub user add` and the like reach it
+//
+// The folder may be copied while no server runs. While one runs, [Server.Backup]
+// makes a consistent copy. [Server.Fsck] checks a folder.
+//
+// # Who may do what
+//
+// A repo belongs to a user or to an organization. Public repos are read by
+// anybody, gated ones (their files) by those who were let in. Every route says
+// in the table what it asks for, and one function decides. A repo that the
+// caller may not read answers as one that does not exist: 401 without a token,
+// 404 with one.
+//
+// # Large files
+//
+// A large file is stored once however many repos hold it, but a repo holds it
+// only after somebody who may write there has sent its bytes. Knowing the hash
+// of another repo's file gives nothing.
+//
+// # Durability
+//
+// Objects are synced and named before a ref points to them, and the ref is moved
+// last, by compare and swap. What the database says of a commit (sizes, the
+// model card) is made from the commit and can be made again.
+package server

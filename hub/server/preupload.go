@@ -1,0 +1,167 @@
+package server
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
+
+	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
+	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
+	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+)
+
+// preupload tells a client for each file whether it is a large one, whether
+// .gitignore leaves it out, and what the repo has under its name, so that what
+// is there already is not sent again.
+func (c *call) preupload() error {
+	if c.user == nil {
+		return errSignIn
+	}
+	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1"); err != nil {
+		return err
+	}
+	var req struct {
+		Files []struct {
+			Path   string `json:"path"`
+			Sample string `json:"sample"`
+			Size   int64  `json:"size"`
+		} `json:"files"`
+		GitIgnore     *string `json:"gitIgnore"`
+		GitAttributes *string `json:"gitAttributes"`
+	}
+	if err := c.decode(&req, maxListBody); err != nil {
+		return err
+	}
+	if len(req.Files) > maxPageItems {
+		return &Error{http.StatusRequestEntityTooLarge, "PayloadTooLarge", "At most 1000 files a request"}
+	}
+	head, err := c.commit()
+	if err != nil {
+		return err
+	}
+	attributes, err := c.rules(head, ".gitattributes", req.GitAttributes)
+	if err != nil {
+		return err
+	}
+	ignore, err := c.rules(head, ".gitignore", req.GitIgnore)
+	if err != nil {
+		return err
+	}
+	large, ignored := lfs.ParseAttributes(attributes), ignorer(ignore)
+	answers := make([]map[string]any, 0, len(req.Files))
+	for _, f := range req.Files {
+		if err := gitrepo.CheckPath(f.Path); err != nil {
+			return err
+		}
+		sample, err := base64.StdEncoding.DecodeString(f.Sample)
+		if err != nil {
+			return badRequest("The sample of %s is not base64", headerText(f.Path))
+		}
+		mode := "regular"
+		if f.Size > 0 && (f.Size >= maxRegular || large.LFS(f.Path) || isBinary(sample)) {
+			mode = "lfs"
+		}
+		answer := map[string]any{"path": f.Path, "uploadMode": mode, "shouldIgnore": ignored(f.Path)}
+		if oid, err := c.present(head, f.Path); err != nil {
+			return err
+		} else if oid != "" {
+			answer["oid"] = oid
+		}
+		answers = append(answers, answer)
+	}
+	return c.json(map[string]any{"files": answers, "commitOid": head.String()})
+}
+
+// rules gives a file of rules: the one sent along, else that of the commit.
+func (c *call) rules(head gitrepo.Hash, name string, sent *string) ([]byte, error) {
+	if sent != nil {
+		return []byte(*sent), nil
+	}
+	e, err := c.git().Entry(head, name)
+	if errors.Is(err, gitrepo.ErrEntry) || err == nil && e.Dir {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := c.git().ReadBlob(e.Hash, 1<<20)
+	if err != nil {
+		return nil, invalid("%s cannot be read: %v", name, err)
+	}
+	return data, nil
+}
+
+// present is the id by which clients know a file of a commit, empty when there
+// is none: the sha256 of a large file, the blob id of another.
+func (c *call) present(head gitrepo.Hash, path string) (string, error) {
+	e, err := c.git().Entry(head, path)
+	if errors.Is(err, gitrepo.ErrEntry) || err == nil && e.Dir {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	infos, err := c.s.blobInfo(&c.repo, []gitrepo.Entry{e})
+	if err != nil {
+		return "", err
+	}
+	return contentID(e, infos[e.Hash.String()]), nil
+}
+
+func contentID(e gitrepo.Entry, info meta.BlobInfo) string {
+	if info.SHA != "" {
+		return info.SHA
+	}
+	return e.Hash.String()
+}
+
+// isBinary judges a file by its first bytes, the last of which may be half a character.
+func isBinary(sample []byte) bool {
+	if bytes.IndexByte(sample, 0) >= 0 {
+		return true
+	}
+	for range utf8.UTFMax {
+		if len(sample) == 0 || utf8.Valid(sample) {
+			return false
+		}
+		sample = sample[:len(sample)-1]
+	}
+	return true
+}
+
+// ignorer matches paths with a .gitignore file.
+func ignorer(text []byte) func(path string) bool {
+	var patterns []gitignore.Pattern
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" || line[0] == '#' || len(line) > 256 || strings.Count(line, "**") > 4 || len(patterns) == maxPageItems {
+			continue
+		}
+		patterns = append(patterns, gitignore.ParsePattern(line, nil))
+	}
+	if len(patterns) == 0 {
+		return func(string) bool { return false }
+	}
+	m := gitignore.NewMatcher(patterns)
+	return func(path string) bool {
+		parts := strings.Split(path, "/")
+		for n := 1; n < len(parts); n++ {
+			if m.Match(parts[:n], true) {
+				return true
+			}
+		}
+		return m.Match(parts, false)
+	}
+}
+
+func sha256Hex(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,170 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// bodies are for routes that look at the body before anything else could tell.
+var bodies = map[string]string{
+	"git-receive-pack": "0000",
+	"commit":           ndjson(header("x"), file("a", "b")),
+	"batch":            `{"operation":"upload","objects":[]}`,
+}
+
+func bodyOf(pattern string) string {
+	for part, body := range bodies {
+		if strings.Contains(pattern, part) {
+			return body
+		}
+	}
+	return `{}`
+}
+
+// address fills a route's pattern.
+func address(pattern, kind, repo string) string {
+	prefix := map[string]string{"model": "models/", "dataset": "datasets/", "space": "spaces/"}[kind]
+	if !strings.HasPrefix(pattern, "/api/") && kind == "model" {
+		prefix = ""
+	}
+	return strings.NewReplacer("{repo}", prefix+repo, "{git}", prefix+repo+".git", "{rev}", "main", "{path}", "README.md",
+		"{num}", "1", "{id}", "1", "{status}", "pending", "{kind}", "run").Replace(pattern)
+}
+
+// TestPrivateIsAbsent asks every route that names a repo, as everybody who may
+// not see it, for a private repo, for one that was renamed, and for one that
+// never was: the answers must be equal to the byte.
+func TestPrivateIsAbsent(t *testing.T) {
+	h := newHub(t, nil)
+	for _, kind := range []string{"model", "dataset", "space"} {
+		h.create(kind, "secret", true)
+		h.create(kind, "renamed", true)
+		h.want(200, "alice", "POST", "/api/repos/move", map[string]any{"fromRepo": "alice/renamed", "toRepo": "alice/renamed-now", "type": kind})
+	}
+	outsiders := map[string]int{"": 401, "bob": 404, "carol": 404, "alice-fine": 404, "bad": 401}
+	routes := 0
+	for _, route := range h.srv.Routes() {
+		if !route.Repo {
+			continue
+		}
+		routes++
+		for _, kind := range []string{"model", "dataset", "space"} {
+			for who, status := range outsiders {
+				ask := func(repo, method string) reply {
+					path := address(route.Pattern, kind, repo)
+					if strings.HasSuffix(path, "/info/refs") {
+						path += "?service=git-receive-pack"
+					}
+					return h.send(who, method, path, bodyOf(route.Pattern), "X-Request-Id", "same")
+				}
+				methods := []string{route.Method}
+				if route.Method == http.MethodGet {
+					methods = append(methods, http.MethodHead)
+				}
+				for _, method := range methods {
+					absent := ask("alice/absent", method)
+					if absent.status != status {
+						t.Errorf("%s %s (%s) as %q: status %d, want %d", method, route.Pattern, kind, who, absent.status, status)
+					}
+					if code := absent.header.Get("X-Error-Code"); who != "bad" && code != "RepoNotFound" {
+						t.Errorf("%s %s as %q: X-Error-Code %q", method, route.Pattern, who, code)
+					}
+					for _, name := range []string{"alice/secret", "alice/renamed", "alice/renamed-now", "Alice/SECRET", "nobody/at-all"} {
+						if got := ask(name, method); got.String() != absent.String() {
+							t.Errorf("%s %s (%s) as %q tells that %s is there:\n%s\n%s", method, route.Pattern, kind, who, name, got, absent)
+						}
+					}
+				}
+			}
+			// Its owner does get there, so the comparison is not of nothing.
+			seen := h.send("alice-read", route.Method, address(route.Pattern, kind, "alice/secret"), bodyOf(route.Pattern))
+			if seen.header.Get("X-Error-Code") == "RepoNotFound" {
+				t.Errorf("%s %s as the owner: %s", route.Method, route.Pattern, seen)
+			}
+		}
+	}
+	if routes < 50 {
+		t.Errorf("only %d routes name a repo", routes)
+	}
+}
+
+// TestPrivateIsAbsentInBodies does the same for routes that name a repo in the body.
+func TestPrivateIsAbsentInBodies(t *testing.T) {
+	h := newHub(t, nil)
+	h.create("model", "secret", true)
+	h.want(200, "bob", "POST", "/api/repos/create", map[string]any{"name": "own"})
+	cases := map[string]func(who, repo string) reply{
+		"delete": func(who, repo string) reply {
+			return h.send(who, "DELETE", "/api/repos/delete", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
+		},
+		"move": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/repos/move", map[string]any{"fromRepo": "alice/" + repo, "toRepo": "bob/x"}, "X-Request-Id", "same")
+		},
+		"create": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/repos/create", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
+		},
+		"copy to": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/models/bob/own/lfs-files/duplicate", map[string]any{"target": map[string]any{"name": "alice/" + repo}}, "X-Request-Id", "same")
+		},
+		"duplicate to": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/models/bob/own/duplicate", map[string]any{"repository": "alice/" + repo}, "X-Request-Id", "same")
+		},
+		"list": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same")
+		},
+		"likes": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same")
+		},
+	}
+	h.want(200, "alice", "POST", "/api/models/alice/secret/like", nil)
+	for name, ask := range cases {
+		for _, who := range []string{"", "bob", "alice-fine"} {
+			if got, absent := ask(who, "secret"), ask(who, "absent"); strings.ReplaceAll(got.String(), "secret", "absent") != absent.String() {
+				t.Errorf("%s as %q tells that the repo is there:\n%s\n%s", name, who, got, absent)
+			}
+		}
+	}
+}
+
+// TestRoles holds every route to what it asks of its caller on a public repo.
+func TestRoles(t *testing.T) {
+	h := newHub(t, nil)
+	h.want(200, "carol", "POST", "/api/repos/create", map[string]any{"name": "m", "organization": "acme"})
+	cases := []struct {
+		method, path string
+		body         any
+		want         map[string]int // by user
+	}{
+		{"GET", "/api/models/acme/m", nil, map[string]int{"": 200, "bob": 200, "dave": 200}},
+		{"POST", "/api/models/acme/m/commit/main", ndjson(header("x"), file("a.txt", "b")), map[string]int{"": 401, "bob": 403, "dave": 403, "alice-read": 403, "carol": 200}},
+		{"POST", "/api/models/acme/m/commit/main?create_pr=1", ndjson(header("x"), file("b.txt", "b")), map[string]int{"": 401, "bob": 200, "alice-read": 403}},
+		{"POST", "/api/models/acme/m/preupload/main", `{"files":[]}`, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"PUT", "/api/models/acme/m/settings", `{"private":false}`, map[string]int{"": 401, "bob": 403, "carol": 403}},
+		{"POST", "/api/models/acme/m/branch/x", `{}`, map[string]int{"": 401, "bob": 403, "dave": 403, "carol": 200}},
+		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"upload","objects":[]}`, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"download","objects":[]}`, map[string]int{"": 200, "bob": 200}},
+		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"POST", "/api/models/acme/m/discussions", `{"title":"a title"}`, map[string]int{"": 401, "alice-read": 403, "bob": 200}},
+		{"POST", "/api/models/acme/m/like", nil, map[string]int{"": 401, "bob": 200}},
+		{"GET", "/api/models/acme/m/auth-check/write", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"GET", "/api/whoami-v2", nil, map[string]int{"": 401, "bad": 401, "bob": 200}},
+		{"DELETE", "/api/repos/delete", `{"name":"acme/m"}`, map[string]int{"": 401, "bob": 403, "carol": 403}},
+	}
+	for _, c := range cases {
+		for who, status := range c.want {
+			t.Run(fmt.Sprintf("%s %s as %s", c.method, c.path, who), func(t *testing.T) {
+				h := &hub{t: t, url: h.url, tokens: h.tokens}
+				r := h.want(status, who, c.method, c.path, c.body)
+				if status >= 400 && (r.header.Get("X-Error-Code") == "" || !strings.Contains(r.body, `"error"`)) {
+					t.Errorf("no X-Error-Code or no error in %s", r)
+				}
+				if status == 401 && strings.Contains(c.path, ".git/") && r.header.Get("WWW-Authenticate") == "" {
+					t.Error("git is not asked for a password")
+				}
+			})
+		}
+	}
+}

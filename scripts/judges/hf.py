@@ -1,0 +1,191 @@
+"""Walks through huggingface_hub's API against the hub that HF_ENDPOINT names."""
+import io
+import os
+import sys
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, HfFileSystem, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError)
+
+work = Path(os.environ["WORK"]) / os.environ["NAME"]
+endpoint = os.environ["HF_ENDPOINT"]
+api, bob, nobody = HfApi(), HfApi(token=os.environ["BOB"]), HfApi(token=False)
+repo = "alice/" + os.environ["NAME"]
+
+
+def raises(kind, call, status=None):
+    try:
+        call()
+    except kind as e:
+        if status and e.response.status_code != status:
+            sys.exit(f"{e.response.status_code} instead of {status}: {e}")
+        return str(e)
+    sys.exit(f"no {kind.__name__} from line {sys._getframe(1).f_lineno}")
+
+
+me = api.whoami()
+assert me["name"] == "alice" and [o["name"] for o in me["orgs"]] == ["acme"], me
+assert me["auth"]["accessToken"]["role"] == "write"
+raises(HfHubHTTPError, lambda: HfApi(token="hf_wrong").whoami(), 401)
+
+# Repos.
+url = api.create_repo(repo)
+assert url.repo_id == repo, url
+assert api.create_repo(repo, exist_ok=True).repo_id == repo
+raises(HfHubHTTPError, lambda: api.create_repo(repo), 409)
+raises(HfHubHTTPError, lambda: bob.create_repo("alice/x"), 403)
+assert api.repo_exists(repo) and not api.repo_exists("alice/absent")
+
+# A folder, large and small files.
+folder = work / "folder"
+(folder / "sub" / "deep").mkdir(parents=True)
+(folder / "README.md").write_text("---\nlicense: mit\ntags: [a-tag]\npipeline_tag: text-generation\n---\n# Hello\n")
+(folder / "model.bin").write_bytes(os.urandom(200_000))
+(folder / "sub" / "text.txt").write_text("text " * 100)
+(folder / "sub" / "deep" / "empty").write_bytes(b"")
+for i in range(300):
+    (folder / f"many-{i:03}.txt").write_text(f"file {i}")
+first = api.upload_folder(repo_id=repo, folder_path=folder, commit_message="a folder", commit_description="with words")
+again = api.upload_folder(repo_id=repo, folder_path=folder)
+assert first.oid == again.oid or len(api.list_repo_commits(repo)) == len(api.list_repo_commits(repo, revision=first.oid)), "unchanged files made a commit"
+got = snapshot_download(repo)
+for path in folder.rglob("*"):
+    if path.is_file():
+        assert (Path(got) / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
+
+# Listing.
+files = set(api.list_repo_files(repo))
+assert {"README.md", "model.bin", "sub/text.txt", "sub/deep/empty", "many-299.txt", ".gitattributes"} <= files and len(files) == 305, len(files)
+top = {e.path: e for e in api.list_repo_tree(repo)}
+assert top["model.bin"].lfs.size == 200_000 and top["model.bin"].size == 200_000 and "sub" in top
+deep = {e.path for e in api.list_repo_tree(repo, "sub", recursive=True)}
+assert deep == {"sub/deep", "sub/deep/empty", "sub/text.txt"}, deep
+expanded = {e.path: e for e in api.list_repo_tree(repo, expand=True)}
+assert len(expanded) == len(top) and expanded["README.md"].last_commit.title == "a folder" or len(api.list_repo_commits(repo)) > 2
+infos = api.get_paths_info(repo, ["README.md", "sub", "absent"], expand=True)
+assert [i.path for i in infos] == ["README.md", "sub"], infos
+raises(EntryNotFoundError, lambda: list(api.list_repo_tree(repo, "absent")))
+info = api.model_info(repo, files_metadata=True)
+assert info.card_data.license == "mit" and "a-tag" in info.tags and info.pipeline_tag == "text-generation", info.tags
+assert {s.rfilename: s for s in info.siblings}["model.bin"].lfs.sha256
+assert api.model_info(repo, expand=["likes"]).likes == 0
+assert repo in [m.id for m in api.list_models(author="alice", search=os.environ["NAME"], filter="a-tag")]
+assert repo not in [m.id for m in api.list_models(filter="other")]
+
+# Single operations.
+head = api.model_info(repo).sha
+api.create_commit(repo, operations=[
+    CommitOperationAdd("renamed.bin", io.BytesIO(b"\0" * 5000)), CommitOperationCopy("model.bin", "copy.bin"),
+    CommitOperationDelete("many-000.txt"), CommitOperationDelete("sub/deep/")], commit_message="several", parent_commit=head)
+raises(HfHubHTTPError, lambda: api.create_commit(repo, operations=[CommitOperationAdd("x", b"x")], commit_message="stale", parent_commit=head), 412)
+assert api.file_exists(repo, "copy.bin") and not api.file_exists(repo, "sub/deep/empty")
+raises(EntryNotFoundError, lambda: api.delete_file("absent", repo))
+raises(EntryNotFoundError, lambda: api.hf_hub_download(repo, "absent"))
+raises(RevisionNotFoundError, lambda: api.hf_hub_download(repo, "README.md", revision="absent"))
+assert Path(api.hf_hub_download(repo, "many-000.txt", revision=head[:9])).read_text() == "file 0"
+meta = api.get_hf_file_metadata(url=f"{endpoint}/{repo}/resolve/main/model.bin")
+assert meta.size == 200_000 and len(meta.etag) == 64 and meta.commit_hash == api.model_info(repo).sha
+raises(HfHubHTTPError, lambda: api.create_commit(repo, operations=[CommitOperationAdd("a", b"1"), CommitOperationAdd("a/b", b"2")], commit_message="clash"))
+
+# Branches, tags, history.
+api.create_branch(repo, branch="feature/one")
+raises(HfHubHTTPError, lambda: api.create_branch(repo, branch="feature/one"), 409)
+api.upload_file(path_or_fileobj=b"on a branch", path_in_repo="b.txt", repo_id=repo, revision="feature/one")
+assert not api.file_exists(repo, "b.txt") and api.file_exists(repo, "b.txt", revision="feature/one")
+api.create_tag(repo, tag="v1", tag_message="words", revision=head)
+raises(HfHubHTTPError, lambda: api.create_tag(repo, tag="v1"), 409)
+refs = api.list_repo_refs(repo, include_pull_requests=True)
+assert {b.name for b in refs.branches} == {"main", "feature/one"} and refs.tags[0].target_commit == head
+api.delete_tag(repo, tag="v1")
+raises(RevisionNotFoundError, lambda: api.delete_tag(repo, tag="v1"))
+raises(HfHubHTTPError, lambda: api.delete_branch(repo, branch="main"), 403)
+api.delete_branch(repo, branch="feature/one")
+raises(RevisionNotFoundError, lambda: api.delete_branch(repo, branch="feature/one"))
+commits = api.list_repo_commits(repo, formatted=True)
+assert commits[0].title == "several" and commits[-1].title == "initial commit", commits
+
+# Pull requests and discussions.
+pr = api.create_commit(repo, operations=[CommitOperationAdd("pr.txt", b"from a PR")], commit_message="propose", create_pr=True)
+num = int(pr.pr_url.rsplit("/", 1)[1])
+assert pr.pr_revision == f"refs/pr/{num}" and api.file_exists(repo, "pr.txt", revision=f"refs/pr/{num}")
+details = api.get_discussion_details(repo, num)
+assert details.is_pull_request and "from a PR" in details.diff and details.conflicting_files == [], details
+bob_pr = bob.upload_file(path_or_fileobj=b"bob's", path_in_repo="bob.txt", repo_id=repo, create_pr=True)
+raises(HfHubHTTPError, lambda: bob.merge_pull_request(repo, num), 403)
+raises(HfHubHTTPError, lambda: bob.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=repo), 403)
+api.comment_discussion(repo, num, "good")
+api.rename_discussion(repo, num, "a new title")
+api.merge_pull_request(repo, num)
+assert api.file_exists(repo, "pr.txt") and api.get_discussion_details(repo, num).status == "merged"
+talk = api.create_discussion(repo, title="a question", description="why?")
+edited = api.comment_discussion(repo, talk.num, "first")
+api.edit_discussion_comment(repo, talk.num, edited.id, "second")
+api.hide_discussion_comment(repo, talk.num, edited.id)
+api.change_discussion_status(repo, talk.num, "closed", comment="done")
+assert {d.num for d in api.get_repo_discussions(repo)} == {num, talk.num, int(bob_pr.pr_url.rsplit("/", 1)[1]) if hasattr(bob_pr, "pr_url") else num + 1}
+draft = api.create_pull_request(repo, title="a draft")
+api.upload_file(path_or_fileobj=b"d", path_in_repo="d.txt", repo_id=repo, revision=f"refs/pr/{draft.num}")
+api.change_discussion_status(repo, draft.num, "open")
+api.merge_pull_request(repo, draft.num)
+assert api.file_exists(repo, "d.txt")
+api.super_squash_history(repo)
+assert len(api.list_repo_commits(repo)) == 1 and api.file_exists(repo, "d.txt")
+
+# Likes, large files.
+if hasattr(api, "list_lfs_files"):
+    large = {f.filename: f for f in api.list_lfs_files(repo)}
+    assert "renamed.bin" in large and {f.size for f in large.values()} == {200_000, 5000}, large
+bob.unlike(repo)
+assert list(api.list_repo_likers(repo)) == []
+
+# Private and gated repos.
+api.update_repo_settings(repo, private=True)
+for who, status in ((nobody, 401), (bob, 404)):
+    raises(RepositoryNotFoundError, lambda: who.model_info(repo), status)
+    raises(RepositoryNotFoundError, lambda: who.hf_hub_download(repo, "README.md", cache_dir=work / "c0"))
+assert repo not in [m.id for m in bob.list_models()] and repo in [m.id for m in api.list_models()]
+api.update_repo_settings(repo, private=False, gated="manual")
+raises(GatedRepoError, lambda: bob.auth_check(repo), 403)
+raises(GatedRepoError, lambda: nobody.hf_hub_download(repo, "README.md", cache_dir=work / "c1"), 401)
+assert bob.model_info(repo).gated == "manual"
+api.grant_access(repo, "bob")
+bob.auth_check(repo)
+bob.hf_hub_download(repo, "README.md", cache_dir=work / "c2")
+assert [r.username for r in api.list_accepted_access_requests(repo)] == ["bob"]
+api.reject_access_request(repo, "bob", rejection_reason=None)
+raises(GatedRepoError, lambda: bob.auth_check(repo), 403)
+api.update_repo_settings(repo, gated=False)
+
+# Moving, datasets, Spaces, the file system.
+api.move_repo(repo, repo + "-moved")
+assert api.model_info(repo).id == repo + "-moved"
+assert Path(api.hf_hub_download(repo, "d.txt", cache_dir=work / "c3")).read_bytes() == b"d"
+api.move_repo(repo + "-moved", repo)
+data = repo + "-data"
+api.create_repo(data, repo_type="dataset", private=True)
+api.upload_file(path_or_fileobj=b"a,b\n1,2\n", path_in_repo="t.csv", repo_id=data, repo_type="dataset")
+fs = HfFileSystem(endpoint=endpoint, token=os.environ["HF_TOKEN"])
+assert fs.read_text(f"datasets/{data}/t.csv") == "a,b\n1,2\n"
+with fs.open(f"datasets/{data}/dir/u.txt", "w") as f:
+    f.write("through a file system")
+assert fs.glob(f"datasets/{data}/**/*.txt") == [f"datasets/{data}/dir/u.txt"]
+fs.rm(f"datasets/{data}/dir", recursive=True)
+assert api.dataset_info(data).private
+space = repo + "-space"
+api.create_repo(space, repo_type="space", space_sdk="docker")
+api.add_space_secret(space, "KEY", "value")
+api.add_space_variable(space, "VAR", "value")
+assert api.get_space_variables(space)["VAR"].value == "value"
+api.delete_space_variable(space, "VAR")
+api.delete_space_secret(space, "KEY")
+api.request_space_hardware(space, "cpu-basic")
+assert api.get_space_runtime(space).requested_hardware == "cpu-basic"
+assert api.pause_space(space).stage == "PAUSED" and api.restart_space(space).stage == "STOPPED"
+api.duplicate_repo(repo, repo + "-twin") if hasattr(api, "duplicate_repo") else api.create_repo(repo + "-twin")
+if hasattr(api, "duplicate_repo"):
+    twin = api.hf_hub_download(repo + "-twin", "model.bin", cache_dir=work / "c4")
+    assert Path(twin).read_bytes() == (folder / "model.bin").read_bytes()
+for kind, name in (("model", repo), ("dataset", data), ("space", space), ("model", repo + "-twin")):
+    api.delete_repo(name, repo_type=kind)
+    assert not api.repo_exists(name, repo_type=kind)
