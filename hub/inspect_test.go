@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,7 +20,7 @@ import (
 )
 
 func ExampleInspect() {
-	p, err := hub.FromPretrained("../weights/mamba2-mini")
+	p, err := hub.FromPretrained(context.Background(), "../weights/mamba2-mini", nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -51,7 +51,7 @@ func RepoFiles(c *config.Config) []string {
 // does not name its Python, a card without front matter, files that run code when
 // they are loaded, and links that leave the folder.
 func CheckRepo(dir string) error {
-	p, err := FromPretrained(dir)
+	p, err := open(dir, false)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,20 +15,44 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
 )
 
-// Pretrained is an open model folder. It is the [swarm.Source] of its tensors:
+// Pretrained is an open model folder. It is the [swarm.Fetcher] of its tensors:
 // headers are read at once, data when it is asked for, and the file of an encoder
 // only with the first of its tensors. Its methods may be called at the same time.
 type Pretrained struct {
+	Name       string // last element of the folder's path, or the repo's name
 	Dir        string
 	Config     *config.Config
 	Generation *config.GenerationConfig // nil if the folder has no generation_config.json
 
 	weights store
+	far     *far // nil for a folder
 }
 
-// FromPretrained opens a model folder. The error says which file is missing or at
-// fault. Close it when no tensor is needed any more.
-func FromPretrained(dir string) (*Pretrained, error) { return open(dir, false) }
+// FromPretrained opens a model: a folder, or a repo of a hub by its name, such as
+// alice/mamba-swarm-model, with @ and a branch, tag or commit behind it if it is not
+// main. A folder of that name wins. hub opens repos; nil allows folders only.
+//
+// Of a repo configuration, tokenizer and all weights but a swarm's encoders are
+// fetched at once, the file of an encoder by [Pretrained.Fetch].
+//
+// The error says which file is missing or at fault. Close it when no tensor is needed
+// any more.
+func FromPretrained(ctx context.Context, model string, hub Opener) (*Pretrained, error) {
+	repo, revision, ok := ParseName(model)
+	if hub == nil || !ok || isFolder(model) {
+		return open(model, false)
+	}
+	p, err := openRepo(ctx, repo, revision, hub)
+	if err != nil {
+		return nil, fmt.Errorf("open model %s: there is no such folder, and on the hub: %w", model, err)
+	}
+	return p, nil
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
 
 // FromCheckpoint opens a folder to convert it: like FromPretrained, but where there
 // is no safetensors file it reads pytorch_model.bin, or its shards.
@@ -41,7 +66,7 @@ func open(dir string, pytorch bool) (*Pretrained, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", dir, err)
 	}
-	p := &Pretrained{Dir: dir, Config: cfg}
+	p := &Pretrained{Name: folderName(dir), Dir: dir, Config: cfg}
 	p.Generation, err = config.LoadGeneration(filepath.Join(dir, config.GenerationFileName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open model %s: %w", dir, err)
@@ -61,6 +86,14 @@ func open(dir string, pytorch bool) (*Pretrained, error) {
 	}
 	p.weights = rescale(p.weights, cfg)
 	return p, nil
+}
+
+// folderName is what a folder is called, also where its path is ".".
+func folderName(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		dir = path
+	}
+	return filepath.Base(dir)
 }
 
 func notFolder(err error) error {
@@ -167,7 +200,11 @@ func (p *Pretrained) Release(names []string) {
 
 // tensor finds a tensor under its own name or that of the original layout.
 func (p *Pretrained) tensor(name string) (stored, error) {
-	t, err := p.weights.lookup(p.fileName(name))
+	name = p.fileName(name)
+	if file, ok := p.weights.Shard(name); ok && !p.far.has(file) {
+		return stored{}, fmt.Errorf("%s of %s: %w", file, p.Name, swarm.ErrFar)
+	}
+	t, err := p.weights.lookup(name)
 	if errors.Is(err, swarm.ErrNoTensor) {
 		return t, fmt.Errorf("%s holds %w", p.Dir, err)
 	}

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ import (
 )
 
 func ExampleFromPretrained() {
-	p, err := hub.FromPretrained("../weights/mamba2-mini")
+	p, err := hub.FromPretrained(context.Background(), "../weights/mamba2-mini", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -67,7 +68,7 @@ func TestFromPretrainedErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := copyFolder(t, fixture("mamba2"))
 			c.change(t, dir)
-			_, err := hub.FromPretrained(dir)
+			_, err := hub.FromPretrained(t.Context(), dir, nil)
 			if err == nil {
 				t.Fatal("the folder was opened")
 			}

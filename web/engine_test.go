@@ -26,7 +26,7 @@ const mini = "../weights/mamba2-mini"
 // grown is a swarm of five copies of mini, two active, deciding every 16 tokens.
 func grown(t *testing.T) string {
 	t.Helper()
-	p, err := hub.FromPretrained(mini)
+	p, err := hub.FromPretrained(t.Context(), mini, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func grown(t *testing.T) string {
 // realEngine opens the model in dir as the program does.
 func realEngine(t *testing.T, dir string) web.Engine {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

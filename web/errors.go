@@ -63,6 +63,7 @@ type errorBody struct {
 // request is not shown: its text may hold paths and internals.
 func explain(ctx context.Context, err error) *Error {
 	var e *Error
+	var missing *engine.FetchError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -74,6 +75,9 @@ func explain(ctx context.Context, err error) *Error {
 		return &Error{Status: http.StatusRequestEntityTooLarge, Message: sentence(err)}
 	case errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrBadRequest):
 		return &Error{Status: http.StatusUnprocessableEntity, Message: sentence(err)}
+	case errors.As(err, &missing):
+		return &Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf(
+			"Encoder %d, which the router picked, could not be fetched from the hub; try again later, or a text for encoders that are here.", missing.Encoder)}
 	case errors.Is(err, engine.ErrDamaged):
 		return &Error{Status: http.StatusInternalServerError, Message: sentence(err)}
 	}
@@ -102,7 +106,7 @@ func malformed(format string, args ...any) *Error {
 // logs errors whose cause the reader is not told.
 func (s *Server) body(c *gin.Context, err error) (errorBody, int) {
 	e := explain(c.Request.Context(), err)
-	if e.Status == http.StatusInternalServerError {
+	if e.Status >= http.StatusInternalServerError && e != errStopping {
 		s.cfg.Logger.Error("request broke", "request_id", requestID(c), "error", err)
 	}
 	var b errorBody

@@ -198,10 +198,11 @@ func TestLateChunksBelongToAnswer(t *testing.T) {
 // TestEngineRefusals: what the engine finds wrong with a request is told.
 func TestEngineRefusals(t *testing.T) {
 	for want, err := range map[string]error{
-		`500 {"error":{"message":"Encoder 3: the model's logits are not finite.","request_id":"r"}}`:            fmt.Errorf("encoder 3: %w", engine.ErrDamaged),
-		`422 {"error":{"message":"The prompt is empty; give at least one character.","request_id":"r"}}`:        engine.ErrEmptyPrompt,
-		`413 {"error":{"message":"The prompt is too long: 9 bytes, at most 8 are allowed.","request_id":"r"}}`:  fmt.Errorf("%w: 9 bytes, at most 8 are allowed", engine.ErrPromptTooLong),
-		`422 {"error":{"message":"The request is invalid: logprobs: 21 must be at most 20.","request_id":"r"}}`: fmt.Errorf("%w: logprobs: 21 must be at most 20", engine.ErrBadRequest),
+		`500 {"error":{"message":"Encoder 3: the model's logits are not finite.","request_id":"r"}}`:                                                                                 fmt.Errorf("encoder 3: %w", engine.ErrDamaged),
+		`503 {"error":{"message":"Encoder 3, which the router picked, could not be fetched from the hub; try again later, or a text for encoders that are here.","request_id":"r"}}`: &engine.FetchError{Encoder: 3, Err: errors.New("secret path")},
+		`422 {"error":{"message":"The prompt is empty; give at least one character.","request_id":"r"}}`:                                                                             engine.ErrEmptyPrompt,
+		`413 {"error":{"message":"The prompt is too long: 9 bytes, at most 8 are allowed.","request_id":"r"}}`:                                                                       fmt.Errorf("%w: 9 bytes, at most 8 are allowed", engine.ErrPromptTooLong),
+		`422 {"error":{"message":"The request is invalid: logprobs: 21 must be at most 20.","request_id":"r"}}`:                                                                      fmt.Errorf("%w: logprobs: 21 must be at most 20", engine.ErrBadRequest),
 	} {
 		ts := serve(t, web.Config{Engine: &fakeEngine{info: swarmInfo, generate: func(context.Context, engine.Request, func(engine.Event) error) (engine.Result, error) {
 			return engine.Result{}, err
@@ -321,7 +322,7 @@ func TestInfoAndPage(t *testing.T) {
 	if diff := cmp.Diff(swarmInfo, info); diff != "" {
 		t.Errorf("info (-want +got):\n%s", diff)
 	}
-	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'"
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors 'self'"
 	if header.Get("Content-Security-Policy") != policy || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Referrer-Policy") != "no-referrer" {
 		t.Errorf("header %v", header)
 	}

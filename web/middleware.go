@@ -73,16 +73,16 @@ func (s *Server) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// contentPolicy lets the page load its own files and talk to its own server,
-// and nothing else.
+// contentPolicy lets the page load its own files and talk to its own server, and
+// nothing else. What may show it in a frame comes behind.
 var contentPolicy = strings.Join([]string{
 	"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
-	"base-uri 'none'", "form-action 'none'", "frame-ancestors 'self'", "require-trusted-types-for 'script'",
+	"base-uri 'none'", "form-action 'none'", "require-trusted-types-for 'script'", "frame-ancestors 'self'",
 }, "; ")
 
 // secure sets the security headers of every response.
-func secure(c *gin.Context) {
-	c.Header("Content-Security-Policy", contentPolicy)
+func (s *Server) secure(c *gin.Context) {
+	c.Header("Content-Security-Policy", strings.Join(append([]string{contentPolicy}, s.cfg.FrameAncestors...), " "))
 	c.Header("X-Content-Type-Options", "nosniff")
 	c.Header("Referrer-Policy", "no-referrer")
 	c.Header("Cross-Origin-Opener-Policy", "same-origin")

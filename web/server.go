@@ -17,6 +17,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,6 +44,7 @@ type Config struct {
 	Examples       []Example     // prompts offered on the page; default Examples()
 	MaxPromptBytes int           // longest prompt accepted; default 1 MiB
 	MaxTokens      int           // most tokens one request may ask for; default 4096
+	FrameAncestors []string      // origins (https://host) whose pages may show this one in a frame; default none
 	Grace          time.Duration // time that running answers get at shutdown; default 5 s
 }
 
@@ -81,6 +84,11 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new web server: address %q is not host:port: %w", c.Addr, err)
 	}
+	for _, origin := range c.FrameAncestors {
+		if !isOrigin(origin) {
+			return nil, fmt.Errorf("new web server: frame ancestor %q is not an origin such as https://huggingface.co", origin)
+		}
+	}
 	files, err := loadAssets()
 	if err != nil {
 		return nil, err
@@ -95,7 +103,7 @@ func (s *Server) routes() http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
-	r.Use(s.identify, s.logRequest, s.recoverPanic, secure, s.checkOrigin)
+	r.Use(s.identify, s.logRequest, s.recoverPanic, s.secure, s.checkOrigin)
 
 	read := []string{http.MethodGet, http.MethodHead}
 	r.Match(read, "/", s.index)
@@ -179,6 +187,13 @@ func shutdown(srv *http.Server, wait time.Duration) bool {
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// isOrigin reports whether s is scheme and host alone, as a security policy takes it.
+func isOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && s == u.Scheme+"://"+u.Host &&
+		!strings.ContainsAny(u.Host, "*;, '\"") && u.Hostname() != ""
 }
 
 // orDefault returns v, or the default if v is its type's zero value.

@@ -115,3 +115,18 @@ func TestShutdownCancelsLongAnswers(t *testing.T) {
 		t.Errorf("event %s %s, error %v", last.Name, last.Data, err)
 	}
 }
+
+// TestFrameAncestors: a page that is shown inside another site says so, and only an
+// origin gets into its security policy.
+func TestFrameAncestors(t *testing.T) {
+	ts := serve(t, web.Config{Engine: &fakeEngine{info: swarmInfo}, FrameAncestors: []string{"https://huggingface.co", "http://127.0.0.1:8080"}})
+	_, header, _ := call(t, "GET", ts.URL+"/", "", nil)
+	if policy := header.Get("Content-Security-Policy"); !strings.HasSuffix(policy, "; frame-ancestors 'self' https://huggingface.co http://127.0.0.1:8080") {
+		t.Errorf("policy %q", policy)
+	}
+	for _, bad := range []string{"", "*", "https://*", "huggingface.co", "https://huggingface.co/", "https://a; script-src *", "https://a 'unsafe-inline'", "data:x", "https://"} {
+		if _, err := web.New(web.Config{Engine: &fakeEngine{}, FrameAncestors: []string{bad}}); err == nil {
+			t.Errorf("origin %q was taken", bad)
+		}
+	}
+}

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/router"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -86,7 +84,7 @@ func (b *bench) run(ctx context.Context, args []string) error {
 		return usageError("-prefill, -decode and -repeat must be at least 1")
 	}
 	start := time.Now()
-	l, name, err := b.open()
+	l, name, err := b.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +109,7 @@ encoders     %d read, %.2f swaps a chunk
 }
 
 // open loads the folder or the random model, and says what it is called.
-func (b *bench) open() (*loaded, string, error) {
+func (b *bench) open(ctx context.Context) (*loaded, string, error) {
 	l := &loaded{}
 	if b.random != "" {
 		cfg, err := randomModel(b.random, b.encoders, b.active, b.layers, b.chunk)
@@ -126,17 +124,14 @@ func (b *bench) open() (*loaded, string, error) {
 	if b.encoders != 0 || b.chunk != 0 {
 		return nil, "", usageError("-encoders and -chunk go with -random; a folder has its own of both")
 	}
-	dir, err := filepath.Abs(b.model.dir)
-	if err != nil {
-		return nil, "", err
-	}
-	if l.files, err = hub.FromPretrained(b.model.dir); err != nil {
+	var err error
+	if l.files, err = b.m.openModel(ctx, b.model.dir); err != nil {
 		return nil, "", err
 	}
 	if err := b.model.start(l, b.model.dir, l.files.Config.Swarm, l.files); err != nil {
 		return nil, "", errors.Join(err, l.Close())
 	}
-	return l, filepath.Base(dir), nil
+	return l, l.files.Name, nil
 }
 
 // measure runs the rounds.

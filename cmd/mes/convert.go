@@ -48,7 +48,7 @@ func (c *convert) run(ctx context.Context, args []string) error {
 			return usageError("-dtype: %v", err)
 		}
 	}
-	p, err := hub.FromCheckpoint(args[0])
+	p, err := c.m.openCheckpoint(ctx, args[0])
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
 )
 
@@ -44,7 +43,7 @@ func (e *encode) run(ctx context.Context, args []string) error {
 	if e.vectors {
 		return e.runModel(ctx, text)
 	}
-	files, err := hub.FromPretrained(e.model.dir)
+	files, err := e.m.openModel(ctx, e.model.dir)
 	if err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func (e *encode) run(ctx context.Context, args []string) error {
 
 // runModel writes the text's vector.
 func (e *encode) runModel(ctx context.Context, text string) error {
-	l, err := e.model.load()
+	l, err := e.model.load(ctx)
 	if err != nil {
 		return err
 	}

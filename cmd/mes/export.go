@@ -32,7 +32,7 @@ func (m *Main) exportEncoder(ctx context.Context, out string, args []string) err
 	if err != nil {
 		return usageError("encoder %q is not a number", args[1])
 	}
-	p, err := hub.FromPretrained(args[0])
+	p, err := m.openWhole(ctx, args[0])
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func TestExportEncoderCommand(t *testing.T) {
 	if want := out + ": mamba2, "; r.code != exitOK || !strings.HasPrefix(r.stdout, want) {
 		t.Errorf("exit code %d, printed %q, messages %q", r.code, r.stdout, r.stderr)
 	}
-	p, err := hub.FromPretrained(out)
+	p, err := hub.FromPretrained(t.Context(), out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

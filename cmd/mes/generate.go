@@ -60,7 +60,7 @@ func (g *generate) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	l, err := g.model.load()
+	l, err := g.model.load(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"path/filepath"
+	"path"
 	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
@@ -43,16 +43,12 @@ func (g *grow) run(ctx context.Context, args []string) error {
 	if len(args) != 1 || g.out == "" {
 		return usageError("grow needs one model folder and -o FOLDER; `mes help grow` shows an example")
 	}
-	p, err := hub.FromPretrained(args[0])
+	p, err := g.m.openWhole(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	name, err := filepath.Abs(args[0])
-	if err != nil {
-		return err
-	}
-	cfg, err := p.Config.Grow(g.encoders, g.active, g.layers, filepath.Base(name))
+	cfg, err := p.Config.Grow(g.encoders, g.active, g.layers, path.Base(p.Name))
 	if err != nil {
 		return err
 	}

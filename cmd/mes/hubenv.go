@@ -143,6 +143,24 @@ func (h *hubFlags) transferFlags(fs *flag.FlagSet) {
 
 // client makes the client that flags and environment ask for.
 func (h *hubFlags) client() (*client.Client, error) {
+	cfg, err := h.config()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(cfg)
+}
+
+// newClient makes a client; what is wrong with its configuration is wrong usage.
+func newClient(cfg client.Config) (*client.Client, error) {
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, usageError("%v", err)
+	}
+	return c, nil
+}
+
+// config is what flags and environment say of a client.
+func (h *hubFlags) config() (client.Config, error) {
 	env := hubEnv{h.m.Env}
 	cfg := client.Config{
 		Endpoint: h.endpoint, UserAgent: "mes/" + version, Cache: env.cache(),
@@ -163,14 +181,7 @@ func (h *hubFlags) client() (*client.Client, error) {
 	} else {
 		cfg.Token, err = env.token()
 	}
-	if err != nil {
-		return nil, err
-	}
-	c, err := client.New(cfg)
-	if err != nil {
-		return nil, usageError("%v", err)
-	}
-	return c, nil
+	return cfg, err
 }
 
 // progress is the bar of a transfer, which the environment can turn off.

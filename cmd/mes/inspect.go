@@ -32,15 +32,15 @@ Example:
   mes inspect weights/mamba2-mini`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		asJSON := fs.Bool("json", false, "write JSON")
-		return func(_ context.Context, args []string) error { return m.inspect(*asJSON, args) }
+		return func(ctx context.Context, args []string) error { return m.inspect(ctx, *asJSON, args) }
 	},
 }
 
-func (m *Main) inspect(asJSON bool, args []string) error {
+func (m *Main) inspect(ctx context.Context, asJSON bool, args []string) error {
 	if len(args) != 1 {
 		return usageError("inspect needs one model folder; `mes help inspect` shows an example")
 	}
-	p, err := hub.FromPretrained(args[0])
+	p, err := m.openWhole(ctx, args[0])
 	if err != nil {
 		return err
 	}

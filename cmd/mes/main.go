@@ -45,6 +45,7 @@ func commands() []command {
 	return []command{
 		generateCommand, encodeCommand, routeCommand,
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
+		pullCommand, publishCommand,
 		loginCommand, whoamiCommand, downloadCommand, uploadCommand, repoCommand, spaceCommand, cacheCommand,
 		benchCommand, envCommand, serveCommand, hubCommand, versionCommand,
 	}

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -26,12 +26,15 @@ type modelFlags struct {
 	budget  int64
 }
 
+// modelUsage explains -model.
+const modelUsage = "model: a `folder` in HuggingFace's layout or, where there is no such folder, OWNER/NAME[@REVISION] on the hub"
+
 // defaultModel is the model that commands run if none is named.
 const defaultModel = "weights/mamba2-mini"
 
 func (m *Main) modelFlags(fs *flag.FlagSet) *modelFlags {
 	f := &modelFlags{m: m}
-	fs.StringVar(&f.dir, "model", defaultModel, "model `folder` in HuggingFace's layout")
+	fs.StringVar(&f.dir, "model", defaultModel, modelUsage)
 	f.backendFlag(fs)
 	fs.StringVar(&f.dtype, "dtype", "f32", "`type` of the weight matrices in memory: f32, bf16 or int8")
 	fs.Int64Var(&f.budget, "encoder-memory", 0, "`MiB` of memory for encoders that are not in use; 0 is twice the active ones")
@@ -59,11 +62,11 @@ func (f *modelFlags) openBackend() (compute.Backend, backend.Info, error) {
 	return backend.Open(f.backend, f.m.backendOptions())
 }
 
-// load opens folder, tokenizer, back end and model.
-func (f *modelFlags) load() (*loaded, error) {
+// load opens folder or repo, tokenizer, back end and model.
+func (f *modelFlags) load(ctx context.Context) (*loaded, error) {
 	l := &loaded{}
 	var err error
-	if l.files, err = hub.FromPretrained(f.dir); err != nil {
+	if l.files, err = f.m.openModel(ctx, f.dir); err != nil {
 		return nil, err
 	}
 	if l.tok, err = l.files.Tokenizer(); err != nil {
@@ -113,12 +116,8 @@ func (l *loaded) Close() error {
 func (l *loaded) engine(cfg engine.Config) (*engine.Engine, error) {
 	c := l.files.Config
 	cfg.Model, cfg.Tokenizer, cfg.EOS = l.model, l.tok, eos(l.files)
-	name, err := filepath.Abs(l.files.Dir)
-	if err != nil {
-		return nil, err
-	}
 	cfg.Info = engine.Info{
-		Name: filepath.Base(name), ModelType: c.ModelType, BaseModelType: string(c.Swarm.Base.Kind),
+		Name: l.files.Name, ModelType: c.ModelType, BaseModelType: string(c.Swarm.Base.Kind),
 		Backend: l.info.Name, GrownFrom: c.GrownFrom,
 	}
 	return engine.New(cfg)

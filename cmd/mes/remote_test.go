@@ -101,7 +101,7 @@ type expectedLogits struct {
 // writeRemoteCase writes the swarm into dir, and its expectation beside it.
 func writeRemoteCase(t *testing.T, b compute.Backend, root, dir string, c remoteCase) {
 	t.Helper()
-	base, err := hub.FromPretrained(filepath.Join(root, "model/mamba/testdata", c.source))
+	base, err := hub.FromPretrained(t.Context(), filepath.Join(root, "model/mamba/testdata", c.source), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func writeRemoteCase(t *testing.T, b compute.Backend, root, dir string, c remote
 	}
 	saveModel(t, o)
 	if c.precision != "" {
-		wide, err := hub.FromPretrained(o.Dir)
+		wide, err := hub.FromPretrained(t.Context(), o.Dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func apart(t *testing.T, origin func(swarm.TensorSpec) hub.Origin) func(swarm.Te
 // expect computes a folder's logits and routing of two texts, and greedy tokens.
 func expect(t *testing.T, b compute.Backend, dir string) expectation {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ Example:
   mes route -model swarm -json "The history of"`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		r := &route{m: m, maxPrompt: maxPromptFlag(fs)}
-		fs.StringVar(&r.dir, "model", defaultModel, "swarm's `folder`")
+		fs.StringVar(&r.dir, "model", defaultModel, modelUsage)
 		fs.StringVar(&r.domain, "domain", "", "`name` of the encoder domain to begin with")
 		fs.BoolVar(&r.json, "json", false, "write JSON")
 		return r.run
@@ -75,12 +75,12 @@ type encoderScore struct {
 	Chosen  bool    `json:"chosen"`
 }
 
-func (r *route) run(_ context.Context, args []string) error {
+func (r *route) run(ctx context.Context, args []string) error {
 	text, err := r.m.prompt(args, *r.maxPrompt)
 	if err != nil {
 		return err
 	}
-	files, err := hub.FromPretrained(r.dir)
+	files, err := r.m.openModel(ctx, r.dir)
 	if err != nil {
 		return err
 	}
@@ -89,24 +89,7 @@ func (r *route) run(_ context.Context, args []string) error {
 	if cfg.Plain() {
 		return usageError("%s is a plain %s: it has no router and every token meets all of it; `mes grow` makes a swarm of it", r.dir, cfg.Base.Kind)
 	}
-	rt, err := swarm.ReadRouter(cfg, files)
-	if err != nil {
-		return fmt.Errorf("read the router of %s: %w", r.dir, err)
-	}
-	state, err := rt.Start(r.domain)
-	if err != nil {
-		return usageError("-domain: %v", err)
-	}
-	tok, err := files.Tokenizer()
-	if err != nil {
-		return err
-	}
-	defer tok.Close()
-	ids, offsets, err := tok.EncodeOffsets(text)
-	if err != nil {
-		return err
-	}
-	chunks, _, err := rt.Plan(state, ids)
+	chunks, offsets, err := plan(files, r.domain, text)
 	if err != nil {
 		return err
 	}
@@ -119,15 +102,33 @@ func (r *route) run(_ context.Context, args []string) error {
 	return r.m.printRoute(out)
 }
 
+// plan runs the router of a swarm over a text. offsets are those of its tokens.
+func plan(files *hub.Pretrained, domain, text string) (chunks []router.Chunk, offsets [][2]int, err error) {
+	rt, err := swarm.ReadRouter(files.Config.Swarm, files)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the router of %s: %w", files.Name, err)
+	}
+	state, err := rt.Start(domain)
+	if err != nil {
+		return nil, nil, usageError("-domain: %v", err)
+	}
+	tok, err := files.Tokenizer()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tok.Close()
+	ids, offsets, err := tok.EncodeOffsets(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	chunks, _, err = rt.Plan(state, ids)
+	return chunks, offsets, err
+}
+
 // explain joins chunks with names and with the text that their tokens cover. A
 // character whose tokens lie in two chunks belongs to the first of them.
 func explain(chunks []router.Chunk, domains []string, text string, offsets [][2]int) []routedChunk {
-	domain := func(e int) string {
-		if e < len(domains) {
-			return domains[e]
-		}
-		return ""
-	}
+	domain := func(e int) string { return domainOf(e, domains) }
 	out := make([]routedChunk, len(chunks))
 	from := 0
 	for i, c := range chunks {
@@ -155,16 +156,24 @@ func (m *Main) printRoute(r routed) error {
 	w := &printer{w: tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)}
 	w.f("TOKENS\tENCODERS\tWHY\tTEXT\n")
 	for _, c := range r.Chunks {
-		var uses []string
-		for _, u := range c.Encoders {
-			uses = append(uses, fmt.Sprintf("%s %.1f %%", encoderName(u.Encoder, u.Domain), 100*u.Weight))
-		}
-		w.f("%d-%d\t%s\t%s\t%q\n", c.Start, c.End-1, strings.Join(uses, ", "), c.why(), c.Text)
+		w.f("%s\t%s\t%s\t%q\n", c.tokens(), c.uses(), c.why(), c.Text)
 	}
 	if w.err != nil {
 		return w.err
 	}
 	return w.w.Flush()
+}
+
+// tokens says which tokens the chunk has.
+func (c routedChunk) tokens() string { return fmt.Sprintf("%d-%d", c.Start, c.End-1) }
+
+// uses says which encoders run, with their weights.
+func (c routedChunk) uses() string {
+	var uses []string
+	for _, u := range c.Encoders {
+		uses = append(uses, fmt.Sprintf("%s %.1f %%", encoderName(u.Encoder, u.Domain), 100*u.Weight))
+	}
+	return strings.Join(uses, ", ")
 }
 
 // why says what the decision was made on.
@@ -189,6 +198,14 @@ func (c routedChunk) why() string {
 		why += " before " + strings.Join(others, ", ")
 	}
 	return why
+}
+
+// domainOf is the domain of an encoder, empty if the model names none.
+func domainOf(e int, domains []string) string {
+	if e < len(domains) {
+		return domains[e]
+	}
+	return ""
 }
 
 // encoderName is an encoder's number and, if it has one, its domain.

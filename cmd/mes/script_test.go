@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 //	config FILE KEY=VALUE... changes a config.json alone
 //	race COMMAND...          runs a command three times at once, of which one must win
 //	listen NAME              occupies a port and puts its address into $NAME
+//	hub NAME                 starts a hub in memory and puts its address into $NAME
+//	deploy DIR               makes a folder with deploy_to_hf.sh and source that fits it
 func TestScripts(t *testing.T) {
 	root, err := testkit.Root()
 	if err != nil {
@@ -59,6 +61,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MINI", filepath.Join(root, "weights", "mamba2-mini"))
 			env.Setenv("REPO", root)
+			env.Setenv("HF_HUB_OFFLINE", "1") // until a script has a hub of its own
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -77,6 +80,16 @@ func TestScripts(t *testing.T) {
 				ts.Check(os.WriteFile(path, []byte(withKeys(ts.ReadFile(args[0]), args[1:])), 0o644))
 			},
 			"race": race,
+			"hub": func(ts *testscript.TestScript, _ bool, args []string) {
+				h, stop := newHub()
+				ts.Defer(stop)
+				ts.Setenv(args[0], h.url)
+			},
+			"deploy": func(ts *testscript.TestScript, _ bool, args []string) {
+				dir := ts.MkAbs(args[0])
+				ts.Check(writeSource(dir))
+				ts.Check(copyFile(filepath.Join(root, "deploy_to_hf.sh"), filepath.Join(dir, "deploy_to_hf.sh")))
+			},
 			"listen": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				ts.Check(err)

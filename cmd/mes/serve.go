@@ -25,6 +25,7 @@ Example:
 		s := &serve{m: m, model: m.modelFlags(fs)}
 		fs.StringVar(&s.addr, "addr", web.DefaultAddr, "`host:port` to listen on")
 		fs.IntVar(&s.concurrency, "concurrency", engine.DefaultConcurrency, "`requests` that run at once; others wait")
+		fs.Var(&s.ancestors, "frame-ancestor", "`origin`, such as https://huggingface.co, whose pages may show this one in a frame, may be repeated")
 		fs.BoolVar(&s.open, "open", false, "open the page in the browser")
 		return s.run
 	},
@@ -35,6 +36,7 @@ type serve struct {
 	model       *modelFlags
 	addr        string
 	concurrency int
+	ancestors   list
 	open        bool
 }
 
@@ -47,7 +49,7 @@ func (s *serve) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer listener.Close()
-	l, err := s.model.load()
+	l, err := s.model.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (s *serve) run(ctx context.Context, args []string) error {
 		return err
 	}
 	e.Warm()
-	server, err := web.New(web.Config{Addr: s.addr, Engine: e, Logger: slog.New(slog.NewTextHandler(s.m.Stderr, nil))})
+	server, err := web.New(web.Config{Addr: s.addr, Engine: e, FrameAncestors: s.ancestors, Logger: slog.New(slog.NewTextHandler(s.m.Stderr, nil))})
 	if err != nil {
 		return err
 	}

@@ -133,7 +133,7 @@ func (j *judge) compare(t *testing.T, out, source string) {
 
 func (j *judge) quantised(t *testing.T, dir string) bool {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func distance(a, b []float32) (d, top float64) {
 // logits computes a folder's logits [len(ids)·V] in f32.
 func (j *judge) logits(t *testing.T, dir string, ids []int32) []float32 {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,8 +45,9 @@ var mayImport = map[string][]string{
 	"hub/server":         {"hub/server/mirror", "hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},
 	"hub":                {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
-	"web/view": {},
-	"web":      {"web/view", "model/engine"},
+	"web/view":  {},
+	"web/space": {},
+	"web":       {"web/view", "model/engine"},
 
 	"internal/num":            {},
 	"internal/backend":        {},

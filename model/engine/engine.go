@@ -56,6 +56,10 @@ var (
 	ErrDamaged       = swarm.ErrNotFinite // the weights, or the arithmetic, gave NaN or infinity
 )
 
+// FetchError is the error about an encoder that could not be brought from where the
+// model lies.
+type FetchError = swarm.FetchError
+
 // New returns an engine for a model.
 func New(cfg Config) (*Engine, error) {
 	if cfg.Model == nil || cfg.Tokenizer == nil {

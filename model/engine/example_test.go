@@ -19,7 +19,7 @@ func ExampleEngine_Generate() {
 		fmt.Println(err)
 		return
 	}
-	files, err := hub.FromPretrained(filepath.Join(root, "weights", "mamba2-mini"))
+	files, err := hub.FromPretrained(context.Background(), filepath.Join(root, "weights", "mamba2-mini"), nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -34,7 +34,7 @@ type fixture struct {
 // openFixture reads a checkpoint.
 func openFixture(t *testing.T, b compute.Backend, dir string) *fixture {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

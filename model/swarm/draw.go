@@ -80,7 +80,7 @@ func (s *Session) Draw(ctx context.Context, id int32, dice *Dice) (draw Draw, er
 	if err != nil {
 		return Draw{}, err
 	}
-	in, err := s.encoderInputs(takeSegment(&segments, 1), 1)
+	in, err := s.encoderInputs(ctx, takeSegment(&segments, 1), 1)
 	if err != nil {
 		return Draw{}, err
 	}

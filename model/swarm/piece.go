@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -111,23 +112,23 @@ func (in *pieceInputs) finalize() {
 	}
 }
 
-// encoderInputs loads a piece's encoders, and uploads its tokens, padded to T, and
+// encoderInputs fetches and loads a piece's encoders, and uploads its tokens, padded to T, and
 // their routing. The slots then hold the encoders of its last token.
-func (s *Session) encoderInputs(p piece, T int) (*pieceInputs, error) {
+func (s *Session) encoderInputs(ctx context.Context, p piece, T int) (*pieceInputs, error) {
 	in, n := s.newInputs(), len(p.ids)
 	k := s.m.cfg.Slots()
 	switch {
 	case s.m.cfg.Plain():
 	case T > 1 && s.m.groups():
 		d := newDispatch(p.slots, T, s.m.banks())
-		if err := s.installAll(in, d.encoders, p.slots[n-1]); err != nil {
+		if err := s.installAll(ctx, in, d.encoders, p.slots[n-1]); err != nil {
 			return nil, err
 		}
 		in.put(inputOrder, d.order, shapes.Make(dtypes.Int32, len(d.order)))
 		in.put(inputPlaces, d.places, shapes.Make(dtypes.Int32, len(d.places)))
 		in.put(inputStarts, d.starts, shapes.Make(dtypes.Int32, len(d.starts)))
 	default:
-		if err := s.install(p.slots[0], p.gates[0]); err != nil {
+		if err := s.install(ctx, p.slots[0], p.gates[0]); err != nil {
 			return nil, err
 		}
 		in.bank = s.slots
@@ -154,14 +155,15 @@ func (s *Session) encoderInputs(p piece, T int) (*pieceInputs, error) {
 	return in, nil
 }
 
-// install puts encoders into the slots; only slots that change are loaded.
-func (s *Session) install(encoders []int, gates []float64) error {
+// install puts encoders into the slots; only slots that change are
+// fetched and loaded.
+func (s *Session) install(ctx context.Context, encoders []int, gates []float64) error {
 	for i, e := range encoders {
 		old := s.slots[i]
 		if old != nil && old.index == e {
 			continue
 		}
-		enc, err := s.m.pool.acquire(e)
+		enc, err := s.m.acquire(ctx, e)
 		if err != nil {
 			return err
 		}
@@ -179,21 +181,21 @@ func (s *Session) install(encoders []int, gates []float64) error {
 
 // installAll loads all encoders of a piece into its bank and puts those of its last
 // token into the slots.
-func (s *Session) installAll(in *pieceInputs, encoders, last []int) error {
+func (s *Session) installAll(ctx context.Context, in *pieceInputs, encoders, last []int) error {
 	in.release = func() {
 		for _, enc := range in.bank {
 			s.m.pool.release(enc)
 		}
 	}
 	for _, e := range encoders {
-		enc, err := s.m.pool.acquire(e)
+		enc, err := s.m.acquire(ctx, e)
 		if err != nil {
 			in.release()
 			return err
 		}
 		in.bank = append(in.bank, enc)
 	}
-	if err := s.install(last, nil); err != nil {
+	if err := s.install(ctx, last, nil); err != nil {
 		in.release()
 		return err
 	}

@@ -216,7 +216,7 @@ func compareRun(t *testing.T, m *swarm.Model, path string, tolerance float64) {
 // open opens a model folder for the length of a test.
 func open(t *testing.T, dir string) *hub.Pretrained {
 	t.Helper()
-	p, err := hub.FromPretrained(dir)
+	p, err := hub.FromPretrained(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

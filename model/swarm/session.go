@@ -144,7 +144,7 @@ func (s *Session) block(ctx context.Context, segments *[]segment, left int, out 
 	}
 	if s.m.cfg.Plain() || left == 1 {
 		key.stage = wholeStage
-		values, err := s.runEncoders(key, takeSegment(segments, n))
+		values, err := s.runEncoders(ctx, key, takeSegment(segments, n))
 		return n, values, err
 	}
 	hidden, err := s.encode(ctx, segments, n, key.tokens)
@@ -168,7 +168,7 @@ func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]
 		}
 		p := s.takePiece(segments, n)
 		key := programKey{tokens: s.m.bucket(len(p.ids)), stage: encoderStage}
-		values, err := s.runEncoders(key, p)
+		values, err := s.runEncoders(ctx, key, p)
 		if err != nil {
 			return nil, err
 		}
@@ -179,8 +179,8 @@ func (s *Session) encode(ctx context.Context, segments *[]segment, n, T int) ([]
 }
 
 // runEncoders runs a program that begins with the encoders.
-func (s *Session) runEncoders(key programKey, p piece) ([]float32, error) {
-	in, err := s.encoderInputs(p, key.tokens)
+func (s *Session) runEncoders(ctx context.Context, key programKey, p piece) ([]float32, error) {
+	in, err := s.encoderInputs(ctx, p, key.tokens)
 	if err != nil {
 		return nil, err
 	}

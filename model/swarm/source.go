@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,12 +23,76 @@ type Source interface {
 	Release(names []string)
 }
 
+// Fetcher is a Source whose files may lie elsewhere, as those of a hub do. A session
+// has the file of an encoder fetched when the router first picks it.
+type Fetcher interface {
+	Source
+	// Fetch brings the files that hold the named tensors. Files that are there cost
+	// nothing. It may be called from several goroutines at once, for the same files
+	// too, and returns soon after ctx ends.
+	Fetch(ctx context.Context, names []string) error
+}
+
+// ErrFar is wrapped by the errors of a Fetcher's Info and Read about a tensor whose
+// file was not fetched.
+var ErrFar = errors.New("the file of the tensor was not fetched yet")
+
+// FetchError is the error about an encoder that a Fetcher could not bring.
+type FetchError struct {
+	Encoder int
+	Domain  string // empty if the model names none
+	Err     error
+}
+
+// Error names the encoder and says why it is not there.
+func (e *FetchError) Error() string {
+	name := fmt.Sprintf("encoder %d", e.Encoder)
+	if e.Domain != "" {
+		name += " (" + e.Domain + ")"
+	}
+	return fmt.Sprintf("fetch %s: %v", name, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *FetchError) Unwrap() error { return e.Err }
+
+// fetch brings encoder e from where the checkpoint lies.
+func (m *Model) fetch(ctx context.Context, e int) error {
+	src, ok := m.src.(Fetcher)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, spec := range m.cfg.EncoderTensors(e) {
+		names = append(names, spec.Name)
+	}
+	err := src.Fetch(ctx, names)
+	if err == nil {
+		return nil
+	}
+	fault := &FetchError{Encoder: e, Err: err}
+	if e < len(m.cfg.Router.Domains) {
+		fault.Domain = m.cfg.Router.Domains[e]
+	}
+	return fault
+}
+
+// acquire is the pool's, for an encoder that may have to be fetched first.
+func (m *Model) acquire(ctx context.Context, e int) (*encoder, error) {
+	if err := m.fetch(ctx, e); err != nil {
+		return nil, err
+	}
+	return m.pool.acquire(e)
+}
+
 // ErrNoTensor is wrapped by errors about a tensor that a checkpoint lacks.
 var ErrNoTensor = errors.New("no such tensor")
 
 // Check compares a checkpoint's core and first encoder, or every encoder if all is
 // set, with what the configuration needs. It reports all tensors that are missing
-// or have another shape or type, each with what was expected and found.
+// or have another shape or type, each with what was expected and found. Unless all
+// is set, an encoder whose file was not fetched yet is passed over: it is checked when
+// it is loaded.
 func (c Config) Check(src Source, all bool) error {
 	specs := c.CoreTensors()
 	if !c.Plain() {
@@ -41,7 +106,11 @@ func (c Config) Check(src Source, all bool) error {
 	}
 	var faults []error
 	for _, spec := range specs {
-		if err := checkTensor(src, spec); err != nil {
+		err := checkTensor(src, spec)
+		if !all && spec.Encoder != None && errors.Is(err, ErrFar) {
+			continue
+		}
+		if err != nil {
 			faults = append(faults, err)
 		}
 	}

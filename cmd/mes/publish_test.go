@@ -1,0 +1,355 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/internal/testkit"
+)
+
+// hubbed runs mes against a hub as alice, with a cache of its own.
+type hubbed struct {
+	t   *testing.T
+	hub *fakeHub
+	env map[string]string
+}
+
+func withHub(t *testing.T) *hubbed {
+	t.Helper()
+	h, stop := newHub()
+	t.Cleanup(stop)
+	return &hubbed{t: t, hub: h, env: map[string]string{"HF_ENDPOINT": h.url, "HF_TOKEN": "hf_write", "HF_HOME": t.TempDir()}}
+}
+
+// run returns the exit code and what was written.
+func (h *hubbed) run(args ...string) (code int, stdout, stderr string) {
+	h.t.Helper()
+	var out, err bytes.Buffer
+	m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &err, Env: func(key string) string { return h.env[key] }}
+	code = m.Run(h.t.Context(), args)
+	return code, out.String(), err.String()
+}
+
+// must runs a command that succeeds.
+func (h *hubbed) must(args ...string) (stdout string) {
+	h.t.Helper()
+	code, stdout, stderr := h.run(args...)
+	if code != exitOK {
+		h.t.Fatalf("mes %v: exit code %d: %s", args, code, stderr)
+	}
+	return stdout
+}
+
+// tinySwarm writes a swarm of E random encoders, with a tokenizer.
+func tinySwarm(t *testing.T, encoders int) string {
+	t.Helper()
+	dir := t.TempDir()
+	m := &Main{Stdout: new(bytes.Buffer), Stderr: new(bytes.Buffer), Env: func(string) string { return "" }}
+	if err := tiny(filepath.Join(dir, "m"), nil); err != nil {
+		t.Fatal(err)
+	}
+	swarm := filepath.Join(dir, "swarm")
+	if code := m.Run(t.Context(), []string{"grow", "-encoders", fmt.Sprint(encoders), "-layers", "1", "-chunk", "4", "-o", swarm, filepath.Join(dir, "m")}); code != exitOK {
+		t.Fatalf("grow: %v", m.Stderr)
+	}
+	return swarm
+}
+
+// source is a small stand-in for the program's source.
+func source(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := writeSource(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func writeSource(dir string) error {
+	for _, name := range []string{"go.mod", "go.sum", "LICENSE", "NOTICE", "cmd/mes/main.go", "cmd/mes/main_test.go", "hub/hub.go", "hub/testdata/x",
+		"internal/a.go", "model/a.go", "web/a.go", "web/static/app.css", "web/.hidden", "scripts/setup.sh", "scripts/lib.sh", "scripts/libtokenizers/Cargo.toml", "secret.txt"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(name), 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What a publication of three encoders consists of.
+var (
+	wantModel = []string{"README.md", "config.json", "configuration_mamba_swarm.py", "model-core.safetensors", "model-encoder-00000.safetensors",
+		"model-encoder-00001.safetensors", "model-encoder-00002.safetensors", "model.safetensors.index.json",
+		"modeling_mamba_swarm.py", "tokenizer.json", "tokenizer_config.json"}
+	wantDocker = []string{"Dockerfile", "README.md", "build.sh", "run.sh", "source/LICENSE", "source/NOTICE", "source/cmd/mes/main.go", "source/go.mod", "source/go.sum",
+		"source/hub/hub.go", "source/internal/a.go", "source/model/a.go", "source/scripts/lib.sh", "source/scripts/libtokenizers/Cargo.toml", "source/scripts/setup.sh",
+		"source/web/a.go", "source/web/static/app.css"}
+	wantStatic = []string{"README.md", "index.html", "routing.json"}
+)
+
+func (h *hubbed) has(repo string, want []string) {
+	h.t.Helper()
+	if diff := cmp.Diff(want, h.hub.paths(repo)); diff != "" {
+		h.t.Errorf("files of %s (-want +got):\n%s", repo, diff)
+	}
+}
+
+// commits counts the commits of all repos.
+func (h *hubbed) commits() (n int) {
+	for _, r := range h.hub.repos {
+		n += r.commits
+	}
+	return n
+}
+
+// TestPublish: the three repos hold what they should, a second run changes nothing,
+// and a swarm of fewer encoders replaces one of more, without files of others.
+func TestPublish(t *testing.T) {
+	h, from := withHub(t), source(t)
+	evaluation := filepath.Join(t.TempDir(), "evaluation.json")
+	if err := os.WriteFile(evaluation, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"publish", "-source", from, "-evaluation", evaluation}
+	swarm := tinySwarm(t, 3)
+	out := h.must(append(args, swarm)...)
+	for _, repo := range []string{"alice/mamba-swarm-weights", "alice/mamba-swarm-model", "spaces/alice/mamba-swarm-demo"} {
+		if !strings.Contains(out, h.hub.url+"/"+repo+": commit ") {
+			t.Errorf("%q does not name %s", out, repo)
+		}
+	}
+	wantWeights := append(slices.Clone(wantModel), "evaluation/evaluation.json")
+	slices.Sort(wantWeights)
+	h.has("models/alice/mamba-swarm-model", wantModel)
+	h.has("models/alice/mamba-swarm-weights", wantWeights)
+	h.has("spaces/alice/mamba-swarm-demo", wantDocker)
+	for repo, other := range map[string]string{"models/alice/mamba-swarm-model": "alice/mamba-swarm-weights", "models/alice/mamba-swarm-weights": "alice/mamba-swarm-model", "spaces/alice/mamba-swarm-demo": "alice/mamba-swarm-model"} {
+		if card := string(h.hub.repos[repo].files["README.md"]); !strings.Contains(card, h.hub.url+"/"+other) {
+			t.Errorf("the card of %s does not lead to %s", repo, other)
+		}
+	}
+
+	before := h.commits()
+	h.hub.take()
+	if out := h.must(append(args, swarm)...); strings.Count(out, "unchanged") != 3 || h.commits() != before {
+		t.Errorf("a second run: %s%d commits more", out, h.commits()-before)
+	}
+	for _, call := range h.hub.take() {
+		if strings.HasPrefix(call, "PUT") || strings.Contains(call, "/commit/") || strings.HasSuffix(call, "/create") {
+			t.Errorf("a second run sent %s", call)
+		}
+	}
+
+	model := h.hub.repos["models/alice/mamba-swarm-model"]
+	model.files["mine.safetensors"] = []byte("x")
+	out = h.must(append(args, "-json", tinySwarm(t, 2))...)
+	var done []published
+	if err := json.Unmarshal([]byte(out), &done); err != nil || len(done) != 3 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if want := []string{hub.EncoderFile(2)}; !slices.Equal(done[0].Deleted, want) || !slices.Equal(done[1].Deleted, want) || len(done[2].Deleted) > 0 {
+		t.Errorf("deleted %v, %v, %v", done[0].Deleted, done[1].Deleted, done[2].Deleted)
+	}
+	paths := h.hub.paths("models/alice/mamba-swarm-model")
+	if slices.Contains(paths, hub.EncoderFile(2)) || !slices.Contains(paths, "mine.safetensors") {
+		t.Errorf("files %v", paths)
+	}
+}
+
+// TestPublishResumes: a run that fails half way leaves what arrived, and the next goes
+// on without sending it again.
+func TestPublishResumes(t *testing.T) {
+	h := withHub(t)
+	puts := 0
+	h.hub.broken = func(r *http.Request) error {
+		if r.Method == http.MethodPut {
+			if puts++; puts > 3 {
+				return errors.New("the disk is full")
+			}
+		}
+		return nil
+	}
+	args := []string{"publish", "-source", source(t), tinySwarm(t, 3)}
+	code, _, stderr := h.run(args...)
+	if code != exitFailed || !strings.Contains(stderr, "publish alice/mamba-swarm-weights") || !strings.Contains(stderr, "run it again") {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	stored := len(h.hub.objects)
+	if stored == 0 {
+		t.Fatal("nothing arrived")
+	}
+	h.hub.broken = nil
+	h.hub.take()
+	h.must(args...)
+	h.has("models/alice/mamba-swarm-model", wantModel)
+	sent := 0
+	for _, call := range h.hub.take() {
+		if oid, ok := strings.CutPrefix(call, "PUT /objects/"); ok && h.hub.objects[oid] != nil {
+			sent++
+		}
+	}
+	if sent != len(h.hub.objects)-stored {
+		t.Errorf("%d objects sent, %d were missing", sent, len(h.hub.objects)-stored)
+	}
+}
+
+// TestPublishWithoutDocker: where Docker Spaces cost, the demo is a static page with
+// recorded routing, says so, and stays one.
+func TestPublishWithoutDocker(t *testing.T) {
+	h := withHub(t)
+	h.hub.noDocker = true
+	args := []string{"publish", "-source", source(t), tinySwarm(t, 3)}
+	for run := range 2 {
+		code, stdout, stderr := h.run(args...)
+		if code != exitOK || !strings.Contains(stdout, noDocker) {
+			t.Fatalf("run %d: exit code %d: %s%s", run, code, stdout, stderr)
+		}
+		if run == 1 && strings.Count(stdout, "unchanged") != 3 {
+			t.Errorf("a second run: %s", stdout)
+		}
+		h.has("spaces/alice/mamba-swarm-demo", wantStatic)
+	}
+	space := h.hub.repos["spaces/alice/mamba-swarm-demo"]
+	var recorded []routed
+	if err := json.Unmarshal(space.files["routing.json"], &recorded); err != nil || len(recorded) != recordedTexts {
+		t.Fatalf("routing.json: %v, %d texts", err, len(recorded))
+	}
+	model := h.hub.repos["models/alice/mamba-swarm-model"]
+	page := string(space.files["index.html"])
+	for _, want := range []string{"runs no model", "Mamba Encoder Swarm", recorded[0].Chunks[0].uses(), "mes pull alice/mamba-swarm-model"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if !bytes.HasPrefix(model.files["README.md"], []byte("---\n")) || strings.Contains(page, "license:") {
+		t.Error("the page shows the card's front matter")
+	}
+}
+
+// TestPublishDryRun prints every call and changes nothing, for repos that are not there
+// and for those that are.
+func TestPublishDryRun(t *testing.T) {
+	h := withHub(t)
+	args := []string{"publish", "-source", source(t), "-dry-run", tinySwarm(t, 3)}
+	out := h.must(args...)
+	for _, call := range h.hub.take() {
+		if method, path, _ := strings.Cut(call, " "); method != "GET" && path != "/api/validate-yaml" {
+			t.Errorf("a dry run sent %s", call)
+		}
+	}
+	if len(h.hub.repos) > 0 {
+		t.Errorf("a dry run made %v", h.hub.repos)
+	}
+	golden(t, "publish-dry-run.txt", strings.NewReplacer(h.hub.url, "http://hub", version, "VERSION").Replace(out))
+
+	h.must(slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-dry-run" })...)
+	before := h.commits()
+	if out := h.must(args...); strings.Count(out, "unchanged") != 3 || strings.Contains(out, "/commit/") || h.commits() != before {
+		t.Errorf("a dry run after publishing:\n%s", out)
+	}
+}
+
+// golden compares with a file of testdata; -update rewrites it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+// TestPublishChecksFirst: what cannot succeed is said before anything is sent.
+func TestPublishChecksFirst(t *testing.T) {
+	swarm, plain := tinySwarm(t, 2), filepath.Join(t.TempDir(), "plain")
+	if err := tiny(plain, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		token string
+		args  []string
+		code  int
+		want  string
+	}{
+		"no token":         {"", nil, exitFailed, "there is no token"},
+		"unknown token":    {"hf_other", nil, exitFailed, "token"},
+		"read token":       {"hf_read", nil, exitFailed, `the token "t" of alice may only read`},
+		"another owner":    {"hf_write", []string{"-owner", "bob"}, exitFailed, "the token belongs to alice, which cannot publish for bob; -owner takes one of alice, acme"},
+		"bad name":         {"hf_write", []string{"-name", "a b"}, exitUsage, "repo id"},
+		"bad type":         {"hf_write", []string{"-dtype", "f8"}, exitUsage, "-dtype"},
+		"no source":        {"hf_write", []string{"-source", "nowhere"}, exitNotFound, "-source names its folder"},
+		"no evaluation":    {"hf_write", []string{"-evaluation", "none.json"}, exitNotFound, "none.json"},
+		"no checkpoint":    {"hf_write", []string{"-checkpoint", "none"}, exitNotFound, "none"},
+		"bad endpoint":     {"hf_write", []string{"-endpoint", "hub"}, exitUsage, "endpoint"},
+		"-o without owner": {"", []string{"-o", "out"}, exitUsage, "-owner"},
+		"a plain model":    {"hf_write", []string{plain}, exitUsage, "plain mamba2"},
+		"no model":         {"hf_write", []string{"nowhere"}, exitNotFound, "no such folder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := withHub(t)
+			h.env["HF_TOKEN"] = c.token
+			args := append([]string{"publish", "-source", source(t)}, c.args...)
+			if len(c.args) != 1 {
+				args = append(args, swarm)
+			}
+			code, stdout, stderr := h.run(args...)
+			if code != c.code || !strings.Contains(stderr, c.want) || stdout != "" {
+				t.Errorf("exit code %d, %q, %q; want %d and %q", code, stdout, stderr, c.code, c.want)
+			}
+			if strings.Contains(stderr, c.token) && c.token != "" {
+				t.Errorf("%q holds the token", stderr)
+			}
+			for _, call := range h.hub.take() {
+				if !strings.HasPrefix(call, "GET") {
+					t.Errorf("it sent %s", call)
+				}
+			}
+		})
+	}
+}
+
+// TestPublishFolders: -o writes the folders that are published, and asks nobody. The
+// source that the Space compiles is all that the program needs.
+func TestPublishFolders(t *testing.T) {
+	root, err := testkit.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, out := withHub(t), filepath.Join(t.TempDir(), "out")
+	h.env["HF_TOKEN"] = ""
+	h.must("publish", "-o", out, "-owner", "alice", "-source", root, tinySwarm(t, 3))
+	if calls := h.hub.take(); len(calls) > 0 {
+		t.Errorf("it asked %v", calls)
+	}
+	for _, name := range []string{"mamba-swarm-model/model.safetensors.index.json", "mamba-swarm-weights/README.md", "mamba-swarm-demo-static/index.html",
+		"mamba-swarm-demo/Dockerfile", "mamba-swarm-demo/source/go.mod", "mamba-swarm-demo/source/web/static/app.js",
+		"mamba-swarm-demo/source/web/space/docker/Dockerfile", "mamba-swarm-demo/source/scripts/libtokenizers/Cargo.lock"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"mamba-swarm-demo/source/weights", "mamba-swarm-demo/source/.git", "mamba-swarm-demo/source/model/mamba/testdata"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err == nil {
+			t.Errorf("%s is published", name)
+		}
+	}
+}
