@@ -97,7 +97,7 @@ func yamlNumber(n json.Number) string {
 // maxFrontMatter bounds the front matter that is read, in bytes.
 const maxFrontMatter = 64 << 10
 
-// readAbout takes licence and languages from the front matter of a card. It reads
+// readAbout takes licence, languages and base model from the front matter of a card. It reads
 // plain and quoted scalars and lists of them, one to a line, which is how cards give
 // these keys; anything else there is YAML that it leaves alone.
 func readAbout(card []byte) About {
@@ -132,7 +132,8 @@ func readAbout(card []byte) About {
 		}
 		return values[key][0]
 	}
-	return About{License: first("license"), LicenseName: first("license_name"), LicenseLink: first("license_link"), Language: values["language"]}
+	return About{License: first("license"), LicenseName: first("license_name"), LicenseLink: first("license_link"),
+		Language: values["language"], BaseModel: first("base_model")}
 }
 
 // scalar is plain text in ASCII, without what YAML or a card could take for more.
