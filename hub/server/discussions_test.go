@@ -1,11 +1,17 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server"
+	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 )
 
 // TestPullRequests walks through drafts, conflicts, merges and what is refused.
@@ -138,4 +144,79 @@ func TestNames(t *testing.T) {
 	h.want(200, "alice-fine", "POST", "/api/repos/create", map[string]any{"name": "other"})
 	h.want(200, "alice-fine", "POST", "/api/models/alice/other/commit/main", ndjson(header("x"), file("a", "b")))
 	h.want(403, "alice-fine", "POST", "/api/models/alice/Mixed/commit/main", ndjson(header("x"), file("a", "b")))
+}
+
+// TestAdmin reaches a folder that a server has open, and one that none has.
+func TestAdmin(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hub") // short: the path of a socket has at most 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	srv, err := server.New(server.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- srv.Serve(ctx, l, "", "") }()
+	var admin server.Admin
+	for range 100 { // until it listens
+		if admin, err = server.Connect(dir); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.AddUser(ctx, meta.User{Name: "eve"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := admin.AddUser(ctx, meta.User{Name: "EVE"}); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("a second eve: %v", err)
+	}
+	token, err := admin.AddToken(ctx, meta.Token{User: "eve", Kind: meta.TokenWrite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if faults, err := admin.Fsck(ctx, true); err != nil || len(faults) > 0 {
+		t.Errorf("%v %v", faults, err)
+	}
+	if err := admin.Backup(ctx, dir+"/copy"); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(dir + "/admin.sock"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v %v", info, err)
+	}
+	admin.Close()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr().String()+"/api/whoami-v2", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%v %v", resp, err)
+	}
+	resp.Body.Close()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := srv.Close(); err != nil {
+		t.Error(err)
+	}
+	alone, err := server.Connect(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	if _, err := alone.AddUser(t.Context(), meta.User{Name: "frank"}); err != nil {
+		t.Error(err)
+	}
 }
