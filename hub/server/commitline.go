@@ -29,12 +29,32 @@ type commitLine struct {
 		Description  string `json:"description"`
 		ParentCommit string `json:"parentCommit"`
 		Path         string `json:"path"`
-		Content      string `json:"content"`
+		Content      text   `json:"content"`
 		Encoding     string `json:"encoding"`
 		Algo         string `json:"algo"`
 		OID          string `json:"oid"`
 		Size         *int64 `json:"size"`
 	} `json:"value"`
+}
+
+// text is a JSON string that still stands in the line, so that a file is in
+// memory once and not three times. It is valid as long as the line is.
+type text []byte
+
+// UnmarshalJSON keeps the string as it stands.
+func (t *text) UnmarshalJSON(literal []byte) error {
+	*t = literal
+	return nil
+}
+
+// plain gives what the string says.
+func (t text) plain() ([]byte, error) {
+	if len(t) < 2 || t[0] != '"' || bytes.IndexByte(t, '\\') >= 0 {
+		var s string
+		err := json.Unmarshal(t, &s)
+		return []byte(s), err
+	}
+	return t[1 : len(t)-1], nil
 }
 
 // parseCommitLine reads and checks one line, except for what only the repo knows.
@@ -69,14 +89,22 @@ func parseCommitLine(text []byte) (*commitLine, error) {
 
 // bytes gives a file's content.
 func (l *commitLine) bytes() ([]byte, error) {
-	if l.Value.Encoding == "utf-8" {
-		return []byte(l.Value.Content), nil
+	content := []byte{}
+	var err error
+	if len(l.Value.Content) > 0 {
+		if content, err = l.Value.Content.plain(); err != nil {
+			return nil, badRequest("Bad request for commit endpoint: the content of %s is no text", headerText(l.Value.Path))
+		}
 	}
-	data, err := base64.StdEncoding.DecodeString(l.Value.Content)
+	if l.Value.Encoding == "utf-8" {
+		return bytes.Clone(content), nil
+	}
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(content)))
+	n, err := base64.StdEncoding.Decode(data, content)
 	if err != nil {
 		return nil, badRequest("Bad request for commit endpoint: the content of %s is not base64", headerText(l.Value.Path))
 	}
-	return data, nil
+	return data[:n], nil
 }
 
 // lineReader gives the lines of a body, with bounds. Only one long line of the

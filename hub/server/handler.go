@@ -164,6 +164,10 @@ func (b *liveBody) Read(p []byte) (int, error) {
 	// A server that cannot set deadlines, as in tests, reads on without.
 	_ = b.rc.SetReadDeadline(time.Now().Add(time.Minute))
 	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		// The work that follows may take longer than a minute.
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = &Error{http.StatusRequestTimeout, "RequestTimeout", "Nothing came for a minute"}
 	}

@@ -1,7 +1,7 @@
 package gitrepo
 
 import (
-	"bytes"
+	"bufio"
 	"compress/zlib"
 	"crypto/sha1"
 	"encoding/binary"
@@ -108,6 +108,7 @@ func (w *Writer) Abort() {
 type packWriter struct {
 	repo  *Repo
 	file  *os.File
+	out   *bufio.Writer
 	at    int64
 	count uint32
 	index idxfile.Writer
@@ -122,10 +123,8 @@ func newPackWriter(r *Repo) (*packWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make pack: %w", err)
 	}
-	p := &packWriter{repo: r, file: f, zip: zlib.NewWriter(io.Discard)}
-	_, err = f.Write(make([]byte, 12)) // the header, known at the end
-	p.at = 12
-	if err != nil {
+	p := &packWriter{repo: r, file: f, out: bufio.NewWriterSize(f, 64<<10), zip: zlib.NewWriter(io.Discard), at: 12}
+	if _, err := p.out.Write(make([]byte, 12)); err != nil { // the header, known at the end
 		p.abort()
 		return nil, fmt.Errorf("write pack: %w", err)
 	}
@@ -134,29 +133,39 @@ func newPackWriter(r *Repo) (*packWriter, error) {
 
 // add writes one object: type and size, then the compressed bytes.
 func (p *packWriter) add(o pendingObject) error {
-	var packed bytes.Buffer
+	sum := crc32.NewIEEE()
+	out := &counter{to: io.MultiWriter(p.out, sum)}
 	size := uint64(len(o.data))
 	first := byte(o.kind)<<4 | byte(size&15)
 	for size >>= 4; size > 0; size >>= 7 {
-		packed.WriteByte(first | 0x80)
+		out.Write([]byte{first | 0x80})
 		first = byte(size & 0x7f)
 	}
-	packed.WriteByte(first)
-	p.zip.Reset(&packed)
+	out.Write([]byte{first})
+	p.zip.Reset(out)
 	if _, err := p.zip.Write(o.data); err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
 	if err := p.zip.Close(); err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
-	p.index.Add(o.hash, uint64(p.at), crc32.ChecksumIEEE(packed.Bytes()))
-	n, err := p.file.Write(packed.Bytes())
-	p.at += int64(n)
+	p.index.Add(o.hash, uint64(p.at), sum.Sum32())
+	p.at += out.n
 	p.count++
-	if err != nil {
-		return fmt.Errorf("write pack: %w", err)
-	}
 	return nil
+}
+
+// counter counts what goes through. A failed write fails the next one too,
+// because the writer below is buffered.
+type counter struct {
+	to io.Writer
+	n  int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // finish writes header, checksum and index, and gives both files their names:
@@ -167,6 +176,9 @@ func (p *packWriter) finish() (err error) {
 			p.abort()
 		}
 	}()
+	if err := p.out.Flush(); err != nil {
+		return fmt.Errorf("write pack: %w", err)
+	}
 	header := append([]byte("PACK\x00\x00\x00\x02"), 0, 0, 0, 0)
 	binary.BigEndian.PutUint32(header[8:], p.count)
 	if _, err := p.file.WriteAt(header, 0); err != nil {
