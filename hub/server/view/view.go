@@ -1,0 +1,148 @@
+// Package view holds the templ components of the Hub's web pages and the plain
+// values that they show. It knows nothing of repositories or of HTTP.
+//
+// The pages need no script and load nothing from elsewhere. What people wrote is
+// text here, except a model card, which [Card.HTML] holds after RenderCard has
+// cleaned it.
+package view
+
+import (
+	"embed"
+
+	"github.com/a-h/templ"
+)
+
+// Static holds the style sheet and the icon, below "static".
+//
+//go:embed static
+var Static embed.FS
+
+// Page is what every page has.
+type Page struct {
+	Title string
+	Root  string // path before all addresses of this server, without a slash at the end
+	User  string // who is signed in; empty for nobody
+}
+
+// Fact is a term and its value.
+type Fact struct{ Term, Value string }
+
+// Link is a text that leads somewhere.
+type Link struct{ Text, Href string }
+
+// List is a list of repos.
+type List struct {
+	Page
+	Kind  string // models, datasets or spaces
+	Query string // what was searched for
+	Repos []RepoLine
+	Next  string // address of the next page; empty on the last
+}
+
+// RepoLine is a repo in a list.
+type RepoLine struct {
+	Name, Href string
+	Private    bool
+	Gated      bool
+	Notes      []string // such as task, library and number of parameters
+	Modified   string
+}
+
+// Repo is the head of every page about one repo.
+type Repo struct {
+	Kind     string // models, datasets or spaces
+	Name     string
+	Href     string // of its card
+	Files    string // address of its files
+	History  string // address of its commits
+	Revision string
+	Private  bool
+	Gated    bool
+	Tags     []string
+}
+
+// Card is the first page of a repo.
+type Card struct {
+	Page
+	Repo  Repo
+	HTML  string // the cleaned card; empty if there is none
+	Note  string // why there is no card
+	Facts []Fact
+	Ways  []Way
+}
+
+// Way is one way to download a repo.
+type Way struct{ Name, Commands string }
+
+// Folder is the content of a folder.
+type Folder struct {
+	Page
+	Repo    Repo
+	Path    []Link
+	Entries []Entry
+	Next    string // address of the next page; empty on the last
+}
+
+// Entry is a line of a folder.
+type Entry struct {
+	Name, Href string
+	Dir        bool
+	Size       string
+	Download   string // address; empty for a folder
+}
+
+// File is one file.
+type File struct {
+	Page
+	Repo     Repo
+	Path     []Link
+	Facts    []Fact
+	Download string
+	Text     string // its content, if it is short text
+	Note     string // why no content is shown
+	Tensors  *Tensors
+}
+
+// Tensors is the header of a safetensors file.
+type Tensors struct {
+	Summary  string
+	Rows     []Tensor
+	Metadata []Fact
+	Note     string // what is left out
+}
+
+// Tensor is a line of the table.
+type Tensor struct{ Name, Type, Shape, Count string }
+
+// History is a page of commits.
+type History struct {
+	Page
+	Repo    Repo
+	Commits []Commit
+	Next    string // address of the next page; empty on the last
+}
+
+// Commit is a line of the history.
+type Commit struct{ ID, Short, Title, Author, When, Href string }
+
+// Fault is a page that says what went wrong.
+type Fault struct {
+	Page
+	Message string
+}
+
+// orModels is the kind of repos that a page's search looks for.
+func orModels(kind string) string {
+	if kind == "" {
+		return "models"
+	}
+	return kind
+}
+
+// current marks the link to the page that is shown.
+func current(shown bool) templ.Attributes {
+	if shown {
+		return templ.Attributes{"aria-current": "page"}
+	}
+	return nil
+}
