@@ -30,8 +30,9 @@ func (s *Server) authenticate(r *http.Request) (caller, error) {
 	switch strings.ToLower(scheme) {
 	case "bearer":
 	case "basic":
+		// A browser sends the password that it remembers with forms of other sites too.
 		name, password, ok := r.BasicAuth()
-		if !ok {
+		if !ok || http.NewCrossOriginProtection().Check(r) != nil {
 			return caller{}, errBadToken
 		}
 		secret = password

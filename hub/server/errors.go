@@ -115,8 +115,12 @@ func (c *call) writeError(err error) {
 	}
 	h.Set("X-Error-Code", e.Code)
 	h.Set("X-Error-Message", headerText(e.Message))
-	if e.Status == http.StatusUnauthorized && c.route.git {
+	if e.Status == http.StatusUnauthorized && (c.route.git || c.route.page) {
 		h.Set("WWW-Authenticate", `Basic realm="hub"`)
+	}
+	if c.route.page {
+		c.fault(e)
+		return
 	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	body, _ := json.Marshal(map[string]any{"error": e.Message, "errors": []any{map[string]string{"message": e.Message}}, "message": e.Message})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,6 +79,12 @@ func (c *call) lfsBatch() error {
 			transfer = "multipart"
 		}
 		objects = append(objects, c.lfsObject(o, upload, multipart))
+	}
+	if upload && slices.Contains(req.Transfers, "xet") {
+		transfer = "xet"
+		if err := c.byXet(objects); err != nil {
+			return err
+		}
 	}
 	c.w.Header().Set("Content-Type", lfsMedia)
 	return c.json(map[string]any{"transfer": transfer, "objects": objects, "hash_algo": "sha256"})

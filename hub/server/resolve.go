@@ -89,6 +89,8 @@ func contentType(name string) string {
 		return "application/json"
 	case ".md", ".txt", ".py", ".yaml", ".yml", ".csv", ".jsonl", ".toml", ".cfg", ".jinja", ".gitattributes", ".gitignore", "":
 		return "text/plain; charset=utf-8"
+	case ".png", ".jpg", ".jpeg", ".gif", ".webp": // shown in cards
+		return "image/" + strings.Replace(strings.TrimPrefix(strings.ToLower(path.Ext(name)), "."), "jpg", "jpeg", 1)
 	}
 	return "application/octet-stream"
 }

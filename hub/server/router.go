@@ -35,6 +35,7 @@ type route struct {
 	Access  access
 	Handler func(*call) error
 	git     bool // spoken by git: a 401 asks for a password
+	page    bool // looked at in a browser: so does it, and errors are pages
 	bucket  string
 }
 
@@ -78,6 +79,9 @@ func segments(escaped string) (raw, decoded []string, err error) {
 // match compares a path with a pattern.
 func (rt *route) match(raw, parts []string) (*target, bool) {
 	t := &target{parts: raw, vars: map[string]string{}, nameAt: -1}
+	if rt.Pattern == "/" {
+		return t, len(parts) == 0
+	}
 	at := 0
 	pattern := strings.Split(strings.TrimPrefix(rt.Pattern, "/"), "/")
 	for _, p := range pattern {

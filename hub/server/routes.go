@@ -34,7 +34,8 @@ func (s *Server) table() []route {
 	}
 	routes = append(routes, repoRoutes()...)
 	routes = append(routes, spaceRoutes()...)
-	return append(routes, fileRoutes()...)
+	routes = append(routes, fileRoutes()...)
+	return append(routes, pageRoutes()...)
 }
 
 // repoRoutes are those below one repo's address in the API.
@@ -57,6 +58,8 @@ func repoRoutes() []route {
 		{Method: post, Pattern: onRepo + "/super-squash/{rev}", Access: writer, Handler: (*call).superSquash},
 		{Method: post, Pattern: onRepo + "/preupload/{rev}", Access: reader, Handler: (*call).preupload},
 		{Method: post, Pattern: onRepo + "/commit/{rev}", Access: reader, Handler: (*call).postCommit},
+		{Method: get, Pattern: onRepo + "/xet-write-token/{rev}", Access: writer, Handler: (*call).xetWriteToken},
+		{Method: get, Pattern: onRepo + "/xet-read-token/{rev}", Access: content, Handler: (*call).xetReadToken},
 		{Method: get, Pattern: onRepo + "/lfs-files", Access: writer, Handler: (*call).lfsFiles},
 		{Method: post, Pattern: onRepo + "/lfs-files/batch", Access: owner, Handler: (*call).deleteLFSFiles},
 		{Method: post, Pattern: onRepo + "/lfs-files/duplicate", Access: content, Handler: (*call).duplicateLFSFiles},
@@ -104,6 +107,9 @@ func fileRoutes() []route {
 	return []route{
 		{Method: put, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).putLFS, bucket: files},
 		{Method: get, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).getLFS, bucket: files},
+		{Method: post, Pattern: "/_cas/{path}", Handler: (*call).xetCAS, bucket: files},
+		{Method: get, Pattern: "/_cas/{path}", Handler: (*call).xetCAS, bucket: files},
+		{Method: post, Pattern: "/v1/telemetry", Handler: (*call).xetTelemetry},
 		{Method: post, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).postLFS, bucket: files},
 		{Method: get, Pattern: "/{repo}/resolve/{rev}/{path}", Access: content, Handler: (*call).resolve, bucket: files},
 		{Method: get, Pattern: "/{repo}/raw/{rev}/{path}", Access: content, Handler: (*call).raw, bucket: files},

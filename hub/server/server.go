@@ -17,6 +17,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
 	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+	"github.com/mamba-encoder-swarm/mes/hub/server/xet"
 )
 
 // Defaults of Config.
@@ -59,6 +60,7 @@ type Server struct {
 	log    *slog.Logger
 	db     *meta.DB
 	lfs    *lfs.Store
+	xet    *xet.Bridge
 	key    []byte
 	routes []route
 	limits limiter
@@ -111,6 +113,9 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		s.key, err = s.db.Key()
 	}
+	if err == nil {
+		err = s.openXet()
+	}
 	if err != nil {
 		s.db.Close()
 		return nil, err
@@ -148,6 +153,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, certFile, keyFile st
 		}
 	}()
 	go func() { admin <- s.serveAdmin(ctx) }()
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		s.sweep(ctx)
+	}()
+	defer func() { cancel(); <-swept }()
 	var err error
 	select {
 	case err = <-served:
@@ -164,6 +175,22 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, certFile, keyFile st
 	}
 	<-served
 	return err
+}
+
+// sweep removes what uploads left behind, every ten minutes until ctx ends.
+func (s *Server) sweep(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
+				s.log.Warn("remove leftovers of uploads", "error", err)
+			}
+		}
+	}
 }
 
 // state gives what the process keeps of a repo.

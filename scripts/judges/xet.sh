@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Judges uploads through Xet by the stock Python and npm clients against a fresh
+# `mes hub serve`. MES names the program, default bin/mes. The clients go into
+# .deps/judges/xet, for which Python 3 and npm are needed.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+deps=$CACHE/xet
+
+fail() {
+	echo "xet judge: $*" >&2
+	exit 1
+}
+
+if [ ! -x "$deps/bin/hf" ]; then
+	python3 -m venv "$deps"
+	"$deps/bin/pip" install -q -r scripts/judges/xet/requirements.txt
+fi
+if [ ! -d "$deps/node_modules/@huggingface/hub" ]; then
+	npm install --silent --no-package-lock --prefix "$deps" @huggingface/hub@2.17.5
+fi
+cp scripts/judges/xet/upload.mjs "$deps/"
+
+hub_start
+export HF_ENDPOINT=$HUB HF_TOKEN=$TOKEN HF_HOME=$WORK/home
+export HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_BARS=1
+
+head_of() {
+	curl -sf -H "Authorization: Bearer $TOKEN" "$HUB/api/models/$1" | sed 's/.*"sha":"\([0-9a-f]*\)".*/\1/'
+}
+
+upload() { "$deps/bin/hf" upload "$1" "$2" . >"$WORK/out" 2>&1 || fail "hf upload $1: $(cat "$WORK/out")"; }
+
+# same downloads a repo with another cache and compares it with a folder.
+same() {
+	rm -rf "$WORK/down"
+	HF_HOME=$WORK/home-down "$deps/bin/hf" download "$1" --local-dir "$WORK/down" >"$WORK/out" 2>&1 || fail "hf download $1: $(cat "$WORK/out")"
+	diff -r -x .cache -x .gitattributes "$2" "$WORK/down" || fail "$1: the download differs"
+}
+
+shards() { grep -c 'method=POST path=/_cas/[0-9a-f]*/v1/shards status=200' "$WORK/hub.log" || true; }
+
+python3 scripts/judges/xet/files.py "$WORK/files"
+
+upload alice/python "$WORK/files"
+[ "$(shards)" -gt 0 ] || fail "hf upload did not go through Xet"
+same alice/python "$WORK/files"
+say "hf upload, hf download: same"
+
+before=$(head_of alice/python)
+upload alice/python "$WORK/files"
+[ "$(head_of alice/python)" = "$before" ] || fail "a second upload of the same files made a commit"
+say "hf upload again: no commit"
+
+# The client remembers what it sent: a changed file, and the same for another repo,
+# must not refer to what is no longer there.
+rm -rf "$WORK/data/xet/"*
+printf 'changed' | dd of="$WORK/files/mixed.bin" bs=1 seek=30000000 conv=notrunc status=none
+upload alice/python "$WORK/files"
+same alice/python "$WORK/files"
+rm -rf "$WORK/data/xet/"*
+upload alice/second "$WORK/files"
+same alice/second "$WORK/files"
+say "hf upload of a changed file, and for another repo: same"
+
+count=$(shards)
+node "$deps/upload.mjs" alice/npm "$WORK/files"
+[ "$(shards)" -gt "$count" ] || fail "the npm client did not go through Xet"
+same alice/npm "$WORK/files"
+count=$(shards)
+node "$deps/upload.mjs" alice/npm-lfs "$WORK/files" lfs
+[ "$(shards)" = "$count" ] || fail "the npm client went through Xet though told not to"
+same alice/npm-lfs "$WORK/files"
+say "npm upload through Xet and through LFS: same"
+
+if [ -r "/proc/$HUB_PID/status" ]; then
+	peak=$(awk '/VmHWM/ { print $2 }' "/proc/$HUB_PID/status")
+	[ "$peak" -lt 100000 ] || fail "the server took $peak kB of memory, allowed are 100000"
+	say "memory of the server: $peak kB at most"
+fi
+hub_fsck || fail "mes hub fsck finds faults"
+echo "xet judge: passed"
