@@ -8,6 +8,7 @@
 //	git/ab/<repo id>.git    one bare git repository a repo (package gitrepo)
 //	lfs/objects/ab/cd/<sha256>   large files, each once (package lfs)
 //	lfs/temp, lfs/parts     uploads under way; leftovers are removed after two days
+//	xet/                    xorbs of uploads under way (package xet), also removed
 //	admin.sock              while a server runs: where `mes hub user add` and the like reach it
 //
 // The folder may be copied while no server runs. While one runs, [Server.Backup]
@@ -26,6 +27,15 @@
 // A large file is stored once however many repos hold it, but a repo holds it
 // only after somebody who may write there has sent its bytes. Knowing the hash
 // of another repo's file gives nothing.
+//
+// Clients that upload through Xet are met by package xet, which makes plain files
+// of what they send; downloads never need it.
+//
+// # Pages
+//
+// People see repos, cards, files and tensors at the same addresses (package view).
+// Pages only read and contain no script. A browser signs in with the user's name
+// and a token as the password; what other sites make it send is refused.
 //
 // # Durability
 //

@@ -61,7 +61,9 @@ func shapeText(shape []int) string {
 func sizeText(n int64) string { return scaled(n, []string{"B", "kB", "MB", "GB", "TB", "PB"}) }
 
 // countText writes a number of parameters as 14.5 million.
-func countText(n int64) string { return scaled(n, []string{"", "thousand", "million", "billion", "trillion"}) }
+func countText(n int64) string {
+	return scaled(n, []string{"", "thousand", "million", "billion", "trillion"})
+}
 
 // scaled writes a number in units of which each is a thousand of the one before.
 func scaled(n int64, units []string) string {
