@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
@@ -48,7 +49,10 @@ var hubServeCommand = command{
 Serves the folder until interrupted. Only this machine can reach it unless -addr
 says otherwise; give certificate and key for TLS, or put it behind a proxy and
 name the address that clients use with -url. Clone and fetch need git on the
-server's machine; everything else, push included, does not.
+server's machine; everything else, push included, does not. With -upstream, a
+repo that is not here is read from another Hub, file by file, and kept: with the
+caller's own token where one is needed, and without that Hub later if the repo is
+public.
 
 Example:
   mes hub serve -data hub -addr 127.0.0.1:8080`,
@@ -59,6 +63,7 @@ Example:
 		fs.StringVar(&s.cert, "tls-cert", "", "`file` with the certificate")
 		fs.StringVar(&s.key, "tls-key", "", "`file` with the certificate's key")
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
+		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
 	},
@@ -67,6 +72,7 @@ Example:
 type hubServe struct {
 	m                         *Main
 	dir, addr, cert, key, url string
+	upstream                  string
 	quiet                     bool
 }
 
@@ -84,7 +90,7 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
 	debug.SetMemoryLimit(hubMemory)
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}

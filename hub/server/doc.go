@@ -8,6 +8,7 @@
 //	git/ab/<repo id>.git    one bare git repository a repo (package gitrepo)
 //	lfs/objects/ab/cd/<sha256>   large files, each once (package lfs)
 //	lfs/temp, lfs/parts     uploads under way; leftovers are removed after two days
+//	mirror/                 what was read from another Hub (package mirror); may be deleted
 //	xet/                    xorbs of uploads under way (package xet), also removed
 //	admin.sock              while a server runs: where `mes hub user add` and the like reach it
 //
@@ -30,6 +31,13 @@
 //
 // Clients that upload through Xet are met by package xet, which makes plain files
 // of what they send; downloads never need it.
+//
+// # Another Hub
+//
+// With Config.Upstream, reads of repos that are not here go to another Hub and
+// through a cache (package mirror). Its users' tokens are passed on, ours never
+// are. What is public stays readable when that Hub is gone; for anything else it is
+// asked each time.
 //
 // # Pages
 //

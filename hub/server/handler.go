@@ -111,6 +111,9 @@ func (c *call) handle() error {
 	if err != nil {
 		return err
 	}
+	if done, err := c.fromUpstream(authErr); done {
+		return err
+	}
 	if authErr != nil && (rt.Access != anybody || strings.HasPrefix(rt.Pattern, "/api/")) {
 		return authErr
 	}

@@ -111,7 +111,7 @@ func fileRoutes() []route {
 		{Method: get, Pattern: "/_cas/{path}", Handler: (*call).xetCAS, bucket: files},
 		{Method: post, Pattern: "/v1/telemetry", Handler: (*call).xetTelemetry},
 		{Method: post, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).postLFS, bucket: files},
-		{Method: get, Pattern: "/{repo}/resolve/{rev}/{path}", Access: content, Handler: (*call).resolve, bucket: files},
+		{Method: get, Pattern: resolvePattern, Access: content, Handler: (*call).resolve, bucket: files},
 		{Method: get, Pattern: "/{repo}/raw/{rev}/{path}", Access: content, Handler: (*call).raw, bucket: files},
 		{Method: get, Pattern: "/{git}/info/refs", Access: content, Handler: (*call).infoRefs, git: true},
 		{Method: post, Pattern: "/{git}/git-upload-pack", Access: content, Handler: (*call).uploadPack, git: true},

@@ -17,6 +17,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
 	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+	"github.com/mamba-encoder-swarm/mes/hub/server/mirror"
 	"github.com/mamba-encoder-swarm/mes/hub/server/xet"
 )
 
@@ -48,6 +49,11 @@ type Config struct {
 	MultipartFrom int64
 	// MaxFileBytes is the size of the largest file taken. Zero: DefaultMaxFileBytes.
 	MaxFileBytes int64
+	// Upstream is the address of another Hub whose repos are read through a cache
+	// when they are not here. Empty: none.
+	Upstream string
+	// Proxy is the way to Upstream, as of http.Transport. Nil: none.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Fault is called before each step of a write with the step's name; its error
 	// ends the write. Tests pass it to stand for a full disk or a killed process.
 	Fault func(step string) error
@@ -61,6 +67,7 @@ type Server struct {
 	db     *meta.DB
 	lfs    *lfs.Store
 	xet    *xet.Bridge
+	mirror *mirror.Mirror // nil without Config.Upstream
 	key    []byte
 	routes []route
 	limits limiter
@@ -115,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if err == nil {
 		err = s.openXet()
+	}
+	if err == nil && cfg.Upstream != "" {
+		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), Proxy: cfg.Proxy, Logger: s.log})
 	}
 	if err != nil {
 		s.db.Close()

@@ -38,9 +38,10 @@ var mayImport = map[string][]string{
 	"hub/server/gitrepo": {},
 	"hub/server/lfs":     {},
 	"hub/server/meta":    {},
+	"hub/server/mirror":  {},
 	"hub/server/view":    {},
 	"hub/server/xet":     {},
-	"hub/server":         {"hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},
+	"hub/server":         {"hub/server/mirror", "hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},
 	"hub":                {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer"},
 
 	"web/view": {},
