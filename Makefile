@@ -46,6 +46,7 @@ serve: build ## serve MODEL (a folder) on ADDR
 
 gen: ## write the generated files anew: page components, configuration schema
 	$(TOOL) templ generate -path web
+	$(TOOL) templ generate -path hub
 	go generate ./...
 
 fmt: ## format the Go and templ files

@@ -67,6 +67,10 @@ var bound = map[string]string{
 	"github.com/gomlx/compute/gobackend": "internal/backend",
 	"github.com/daulet/tokenizers":       "model/tokenizer",
 	"github.com/gin-gonic/gin":           "web",
+	"lukechampine.com/blake3":            "hub/server/xet",
+	"github.com/pierrec/lz4":             "hub/server/xet",
+	"github.com/yuin/goldmark":           "hub/server/view",
+	"github.com/microcosm-cc/bluemonday": "hub/server/view",
 }
 
 // environment lists the functions that read environment variables. Libraries

@@ -37,7 +37,7 @@ same() {
 	diff -r -x .cache -x .gitattributes "$2" "$WORK/down" || fail "$1: the download differs"
 }
 
-shards() { grep -c 'method=POST path=/_cas/[0-9a-f]*/v1/shards status=200' "$WORK/hub.log" || true; }
+shards() { grep -c 'method=POST path=/_cas/[0-9a-f]*/v[12]/shards status=200' "$WORK/hub.log" || true; }
 
 python3 scripts/judges/xet/files.py "$WORK/files"
 

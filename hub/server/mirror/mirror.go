@@ -244,10 +244,8 @@ func (m *Mirror) follow(ctx context.Context, method string, q Request, token, by
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, withoutAddress(err))
 		}
-		if linked != nil {
-			for key, values := range linked {
-				resp.Header[key] = values
-			}
+		for key, values := range linked {
+			resp.Header[key] = values
 		}
 		next, err := at.Parse(resp.Header.Get("Location"))
 		if resp.StatusCode/100 != 3 || resp.Header.Get("Location") == "" || err != nil {

@@ -77,6 +77,7 @@ func NewBridge(c Config) (*Bridge, error) {
 	b.mux.HandleFunc("HEAD /{session}/v1/xorbs/{prefix}/{hash}", b.headXorb)
 	b.mux.HandleFunc("POST /{session}/v1/xorbs/{prefix}/{hash}", b.putXorb)
 	b.mux.HandleFunc("POST /{session}/v1/shards", b.putShard)
+	b.mux.HandleFunc("POST /{session}/v2/shards", b.streamShard)
 	b.mux.HandleFunc("POST /{session}/v1/telemetry", telemetry)
 	b.mux.HandleFunc("/", b.absent)
 	return b, nil
@@ -138,8 +139,7 @@ func (b *Bridge) grant(w http.ResponseWriter, r *http.Request) (Grant, bool) {
 	return g, true
 }
 
-// absent says that there is nothing: no chunk is known, no grant is needed, and
-// shards come by version 1.
+// absent says that there is nothing: no chunk is known, and no grant is needed.
 func (b *Bridge) absent(w http.ResponseWriter, r *http.Request) {
 	fail(w, http.StatusNotFound, "not found")
 }
@@ -194,73 +194,8 @@ func (b *Bridge) putXorb(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"was_inserted": inserted})
 }
 
-// putShard takes a shard and makes its files.
-func (b *Bridge) putShard(w http.ResponseWriter, r *http.Request) {
-	g, ok := b.grant(w, r)
-	if !ok {
-		return
-	}
-	if r.ContentLength > MaxShard {
-		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a shard may have %d bytes", MaxShard))
-		return
-	}
-	files, err := ReadShard(r.Body)
-	if err != nil {
-		b.refuse(w, r, err)
-		return
-	}
-	for _, f := range files {
-		if err := b.make(r.Context(), g, f); err != nil {
-			b.refuse(w, r, err)
-			return
-		}
-	}
-	for _, f := range files {
-		if err := b.store.Used(g.scope(), f.xorbs()); err != nil {
-			b.cfg.Logger.WarnContext(r.Context(), "mark xorbs as used", "error", err) // they are swept later then
-		}
-	}
-	answer(w, http.StatusOK, map[string]any{"result": 1})
-}
-
-// make builds one file and gives it to the store of large files, unless the repo
-// has it.
-func (b *Bridge) make(ctx context.Context, g Grant, f File) error {
-	if f.SHA256 == (Hash{}) {
-		return fmt.Errorf("file %s: %w", f.Hash, ErrNoSHA256)
-	}
-	if f.Size() > b.cfg.MaxFile {
-		return fmt.Errorf("file %s: %d bytes, allowed are %d: %w", f.Hash, f.Size(), b.cfg.MaxFile, ErrTooLarge)
-	}
-	has, err := b.cfg.Objects.Has(ctx, g.Repo, f.SHA256.String())
-	if err != nil {
-		return fmt.Errorf("look for file %s: %w", f.SHA256, err)
-	}
-	if has {
-		return nil
-	}
-	scope := g.scope()
-	src, err := NewReader(f, func(h Hash) (*Xorb, error) { return b.store.Open(scope, h) })
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if err := b.cfg.Objects.Put(ctx, g.Repo, f.SHA256.String(), f.Size(), src); err != nil {
-		return fmt.Errorf("store file %s: %w", f.SHA256, err)
-	}
-	return nil
-}
-
-// xorbs lists the xorbs of a file, neighbours once.
-func (f File) xorbs() []Hash {
-	var out []Hash
-	for _, t := range f.Terms {
-		if len(out) == 0 || out[len(out)-1] != t.Xorb {
-			out = append(out, t.Xorb)
-		}
-	}
-	return out
-}
+// errServer is all that a client learns of a fault of ours.
+const errServer = "the server could not store the upload; try again"
 
 // refuse answers a request that failed: with the reason if the client's bytes are
 // wrong, else with a status that makes it try again.
@@ -273,7 +208,7 @@ func (b *Bridge) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		fail(w, http.StatusBadRequest, err.Error())
 	default:
 		b.cfg.Logger.ErrorContext(r.Context(), "take upload", "path", r.URL.Path, "error", err)
-		fail(w, http.StatusInternalServerError, "the server could not store the upload; try again")
+		fail(w, http.StatusInternalServerError, errServer)
 	}
 }
 

@@ -94,9 +94,9 @@ func TestBridgeTakesCapture(t *testing.T) {
 		{"POST", path, xorb, 200, `"was_inserted":true`},
 		{"POST", path, xorb, 200, `"was_inserted":false`},
 		{"HEAD", path, nil, 200, ""},
-		{"POST", "/v2/shards", shard, 404, "not found"},
 		{"POST", "/v1/shards", shard, 200, `"result":1`},
 		{"POST", "/v1/shards", shard, 200, `"result":1`},
+		{"POST", "/v2/shards", shard, 200, `"type":"result"`},
 		{"POST", "/v1/telemetry", []byte("{}"), 200, ""},
 	} {
 		status, body := call(t, b, alice, step.method, step.path, bytes.NewReader(step.body))
@@ -260,6 +260,44 @@ func TestBridgeStoreFault(t *testing.T) {
 	objects.fault = nil
 	if status, body := call(t, b, alice, "POST", "/v1/shards", bytes.NewReader(shardOf(f))); status != 200 {
 		t.Errorf("again: %d %s", status, body)
+	}
+}
+
+// TestBridgeStream reads what the second version of the shard call tells: progress
+// first, and at the end how it went.
+func TestBridgeStream(t *testing.T) {
+	xorbs, f, _ := twoXorbs()
+	wrong := f
+	wrong.SHA256[0] ^= 1
+	for _, c := range []struct {
+		name  string
+		shard []byte
+		fault error
+		last  string
+	}{
+		{"good", shardOf(f), nil, `{"result":1,"type":"result"}`},
+		{"wrong sha256", shardOf(wrong), nil, `"retryable":false,"type":"error"`},
+		{"fault of the store", shardOf(f), errors.New("secret disk is full"), `"retryable":true,"type":"error"`},
+	} {
+		b, objects := newBridge(t, nil)
+		objects.fault = c.fault
+		for h, xorb := range xorbs {
+			if _, err := b.store.Put(alice.scope(), h, bytes.NewReader(xorb)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, body := call(t, b, alice, "POST", "/v2/shards", bytes.NewReader(c.shard))
+		lines := strings.Split(strings.TrimSpace(body), "\n")
+		if status != 200 || !strings.Contains(lines[0], `"type":"validating"`) || !strings.Contains(lines[len(lines)-1], c.last) {
+			t.Errorf("%s: %d %s", c.name, status, body)
+		}
+		if strings.Contains(body, "secret") || (len(objects.files) == 1) != (c.name == "good") {
+			t.Errorf("%s: %s, %d files", c.name, body, len(objects.files))
+		}
+	}
+	b, _ := newBridge(t, nil)
+	if status, _ := call(t, b, alice, "POST", "/v2/shards", strings.NewReader("no shard")); status != 400 {
+		t.Errorf("no shard: %d", status)
 	}
 }
 

@@ -16,6 +16,7 @@
 //	file.go    a file read from stored xorbs
 //	token.go   signed access tokens
 //	bridge.go  the HTTP handler
+//	shards.go  its part that makes files of shards
 //
 // The formats are those of HuggingFace's Xet specification (hub-docs, docs/xet).
 package xet
