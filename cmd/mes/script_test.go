@@ -47,6 +47,8 @@ func TestMain(m *testing.M) {
 //	fill FILE BYTES          makes a file of the letter a
 //	config FILE KEY=VALUE... changes a config.json alone
 //	race COMMAND...          runs a command three times at once, of which one must win
+//	hub NAME                 starts a small hub and puts its address into $NAME
+//	mode OCTAL FILE          checks the permissions of a file
 //	listen NAME              occupies a port and puts its address into $NAME
 func TestScripts(t *testing.T) {
 	root, err := testkit.Root()
@@ -77,6 +79,8 @@ func TestScripts(t *testing.T) {
 				ts.Check(os.WriteFile(path, []byte(withKeys(ts.ReadFile(args[0]), args[1:])), 0o644))
 			},
 			"race": race,
+			"hub":  smallHub,
+			"mode": mode,
 			"listen": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				ts.Check(err)
