@@ -57,7 +57,11 @@ func (m *Main) cacheList(asJSON bool, args []string) error {
 	w.f("REPO\tREVISION\tREFS\tFILES\tSIZE\tMODIFIED\n")
 	for _, r := range repos {
 		for _, v := range r.Revisions {
-			w.f("%s\t%.8s\t%s\t%d\t%s\t%s\n", r.Repo, v.Commit, strings.Join(v.Refs, " "), v.Files, size(v.Size), v.Modified.Format("2006-01-02 15:04"))
+			modified := "-"
+			if v.Files > 0 {
+				modified = v.Modified.Format("2006-01-02 15:04")
+			}
+			w.f("%s\t%.8s\t%s\t%d\t%s\t%s\n", r.Repo, v.Commit, strings.Join(v.Refs, " "), v.Files, size(v.Size), modified)
 		}
 		if r.Incomplete > 0 {
 			w.f("%s\tincomplete\t\t\t%s\t\n", r.Repo, size(r.Incomplete))

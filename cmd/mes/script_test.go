@@ -47,6 +47,8 @@ func TestMain(m *testing.M) {
 //	fill FILE BYTES          makes a file of the letter a
 //	config FILE KEY=VALUE... changes a config.json alone
 //	race COMMAND...          runs a command three times at once, of which one must win
+//	smallhub NAME            starts a hub of canned answers and puts its address into $NAME
+//	mode OCTAL FILE          checks the permissions of a file
 //	listen NAME              occupies a port and puts its address into $NAME
 //	hub NAME                 starts a hub in memory and puts its address into $NAME
 //	deploy DIR               makes a folder with deploy_to_hf.sh and source that fits it
@@ -90,6 +92,8 @@ func TestScripts(t *testing.T) {
 				ts.Check(writeSource(dir))
 				ts.Check(copyFile(filepath.Join(root, "deploy_to_hf.sh"), filepath.Join(dir, "deploy_to_hf.sh")))
 			},
+			"smallhub": smallHub,
+			"mode":     mode,
 			"listen": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				ts.Check(err)

@@ -186,12 +186,14 @@ func TestResumesAfterKill(t *testing.T) {
 	h.put("models/acme/m", map[string]string{"x.bin": text})
 	var served atomic.Int64
 	var killed atomic.Bool
+	h.mu.Lock() // the first request comes from another process, which orders nothing
 	h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
 		if isGet("/resolve/")(r) && served.Add(1) > 6 && !killed.Load() {
 			time.Sleep(saveInterval) // so that the other process is killed in the middle
 		}
 		return w, false
 	}
+	h.mu.Unlock()
 	c := h.client(nil)
 	c.chunk = 16 << 10
 	other := exec.Command(os.Args[0], "-test.run=^TestResumesAfterKill$")

@@ -139,7 +139,7 @@ type call struct {
 // into an *Error. The caller closes the answer's body.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if c.offline {
-		return nil, fmt.Errorf("%s %s: %w", k.method, k.url, ErrOffline)
+		return nil, fmt.Errorf("%s %s: %w", k.method, c.mask(bare(k.url)), ErrOffline)
 	}
 	idempotent := k.again || k.method != http.MethodPost
 	for attempt := 0; ; attempt++ {

@@ -112,6 +112,9 @@ func unreachable(err error) bool {
 // cached is the snapshot that the cache holds; cause is why nobody was asked.
 func (c *Client) cached(repo Repo, revision string, o SnapshotOptions, cause error) (Snapshot, error) {
 	fail := func(why string) (Snapshot, error) {
+		if c.offline {
+			return Snapshot{}, fmt.Errorf("%w and %s: %w", ErrOffline, why, fs.ErrNotExist)
+		}
 		return Snapshot{}, fmt.Errorf("%w; and %s", cause, why)
 	}
 	store, err := c.openStore(repo, false)
@@ -136,6 +139,9 @@ func (c *Client) cached(repo Repo, revision string, o SnapshotOptions, cause err
 		if !store.has(commit, e.Path) {
 			missing.Missing = append(missing.Missing, e.Path)
 		}
+	}
+	if len(missing.Missing) > 0 && c.offline {
+		return s, fmt.Errorf("%w: %w", ErrOffline, &missing)
 	}
 	if len(missing.Missing) > 0 {
 		return s, fmt.Errorf("%w: %w", cause, &missing)
@@ -218,10 +224,15 @@ func (s *store) partial(etag string) int64 {
 	if s == nil {
 		return 0
 	}
-	for _, name := range []string{etag, etag + partSuffix} {
-		if info, err := s.root.Stat(blobsDir + "/" + name); err == nil {
-			return info.Size()
-		}
+	if info, err := s.root.Stat(blobsDir + "/" + etag); err == nil {
+		return info.Size()
+	}
+	part := blobsDir + "/" + etag + partSuffix
+	if _, err := s.root.Stat(part + ".json"); err == nil {
+		return 0 // it has holes, and may need as much as if it were not there
+	}
+	if info, err := s.root.Stat(part); err == nil {
+		return info.Size()
 	}
 	return 0
 }

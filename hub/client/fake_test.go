@@ -141,10 +141,11 @@ func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	h.calls = append(h.calls, r.Method+" "+r.URL.RequestURI())
 	h.auth[r.URL.Path] = r.Header.Get("Authorization")
+	fault := h.fault
 	h.mu.Unlock()
-	if h.fault != nil {
+	if fault != nil {
 		var done bool
-		if w, done = h.fault(w, r); done {
+		if w, done = fault(w, r); done {
 			return
 		}
 	}

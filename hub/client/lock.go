@@ -28,7 +28,7 @@ func (s *store) lock(ctx context.Context, etag string, warn func(string)) (unloc
 		warn(err.Error()) // a cache that others write to; whether we can is seen next
 		return nil, nil
 	}
-	seen, since := s.partsOf(etag), time.Now()
+	seen, since := "", time.Now()
 	for {
 		switch held, err := tryLock(f); {
 		case errors.Is(err, errNoLocks):
