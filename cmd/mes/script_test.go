@@ -48,7 +48,8 @@ func TestMain(m *testing.M) {
 //	config FILE KEY=VALUE... changes a config.json alone
 //	race COMMAND...          runs a command three times at once, of which one must win
 //	listen NAME              occupies a port and puts its address into $NAME
-//	hub NAME                 starts a hub in memory and puts its address into $NAME
+//	hub NAME                 starts a hub with the user alice and puts its address into
+//	                         $NAME, alice's tokens into ${NAME}_WRITE and ${NAME}_READ
 //	deploy DIR               makes a folder with deploy_to_hf.sh and source that fits it
 func TestScripts(t *testing.T) {
 	root, err := testkit.Root()
@@ -81,9 +82,12 @@ func TestScripts(t *testing.T) {
 			},
 			"race": race,
 			"hub": func(ts *testscript.TestScript, _ bool, args []string) {
-				h, stop := newHub()
+				h, stop, err := newHub(ts.MkAbs("." + args[0]))
+				ts.Check(err)
 				ts.Defer(stop)
 				ts.Setenv(args[0], h.url)
+				ts.Setenv(args[0]+"_WRITE", h.write)
+				ts.Setenv(args[0]+"_READ", h.read)
 			},
 			"deploy": func(ts *testscript.TestScript, _ bool, args []string) {
 				dir := ts.MkAbs(args[0])
