@@ -151,6 +151,7 @@ func (h *hubbed) heads() (all string) {
 // TestPublish: the three repos hold what they should, a second run changes nothing,
 // and a swarm of fewer encoders replaces one of more, without files of others.
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	h, from := withHub(t), source(t)
 	evaluation := filepath.Join(t.TempDir(), "evaluation.json")
 	if err := os.WriteFile(evaluation, []byte("{}"), 0o644); err != nil {
@@ -207,6 +208,7 @@ func TestPublish(t *testing.T) {
 // TestPublishResumes: a run that fails half way leaves what arrived, and the next goes
 // on without sending it again.
 func TestPublishResumes(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
 	var puts atomic.Int32
 	h.hub.broken = func(r *http.Request) error {
@@ -236,6 +238,7 @@ func TestPublishResumes(t *testing.T) {
 // TestPublishWithoutDocker: where Docker Spaces cost, the demo is a static page with
 // recorded routing, says so, and stays one.
 func TestPublishWithoutDocker(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
 	h.hub.noDocker = true
 	args := []string{"publish", "-source", source(t), tinySwarm(t, 3)}
@@ -267,6 +270,7 @@ func TestPublishWithoutDocker(t *testing.T) {
 // TestPublishDryRun prints every call and changes nothing, for repos that are not there
 // and for those that are.
 func TestPublishDryRun(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
 	args := []string{"publish", "-source", source(t), "-dry-run", tinySwarm(t, 3)}
 	out := h.must(args...)
@@ -307,6 +311,7 @@ func golden(t *testing.T, name, got string) {
 
 // TestPublishChecksFirst: what cannot succeed is said before anything is sent.
 func TestPublishChecksFirst(t *testing.T) {
+	t.Parallel()
 	swarm, plain := tinySwarm(t, 2), filepath.Join(t.TempDir(), "plain")
 	if err := tiny(plain, nil); err != nil {
 		t.Fatal(err)
@@ -357,6 +362,7 @@ func TestPublishChecksFirst(t *testing.T) {
 // TestPublishFolders: -o writes the folders that are published, and asks nobody. The
 // source that the Space compiles is all that the program needs.
 func TestPublishFolders(t *testing.T) {
+	t.Parallel()
 	root, err := testkit.Root()
 	if err != nil {
 		t.Fatal(err)
