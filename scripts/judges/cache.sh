@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# One cache, two programs: what mes downloads must be found, listed and verified by
+# Python's huggingface_hub, and the other way round, also while both write.
+#
+#   scripts/judges/cache.sh                      against a fresh `mes hub serve`
+#   HF_TOKEN=… scripts/judges/cache.sh ADDRESS REPO   against a hub that runs; REPO is made and deleted
+#
+# MES names the program, default bin/mes; HF the `hf` of huggingface_hub 2.4.0, which
+# else is installed into .deps/judges/cache.
+# shellcheck source-path=SCRIPTDIR
+if [ $# -eq 0 ]; then
+	. "$(dirname "$0")/lib.sh"
+	hub_start
+	export HF_TOKEN=$TOKEN
+	repo=acme/cache-judge
+else
+	set -euo pipefail
+	cd "$(dirname "$0")/../.."
+	MES=${MES:-$PWD/bin/mes} CACHE=$PWD/.deps/judges HUB=$1 repo=$2
+	WORK=$(mktemp -d)
+	trap 'rm -rf "$WORK"' EXIT
+fi
+export HF_ENDPOINT=$HUB HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_XET=1
+
+hf=${HF:-$CACHE/cache/bin/hf}
+if [ ! -x "$hf" ]; then
+	python3 -m venv "$CACHE/cache"
+	"$CACHE/cache/bin/pip" install -q huggingface_hub==2.4.0
+fi
+
+fail() {
+	echo "cache judge: $*" >&2
+	exit 1
+}
+python() { "$hf" "$@" 2>"$WORK/hf.log" || { cat "$WORK/hf.log" >&2; fail "hf $* failed"; }; }
+
+# same compares the files of two folders, links followed.
+same() { diff -r -x .cache -x .gitattributes "$1" "$2" >/dev/null || fail "$1 and $2 differ"; }
+
+# where prints the snapshot's folder of one program, asking nobody.
+where() {
+	case $1 in
+	mes) HF_HUB_OFFLINE=1 "$MES" download "$repo" ;;
+	hf) HF_HUB_OFFLINE=1 "$hf" download --quiet "$repo" 2>/dev/null ;;
+	esac
+}
+
+src=$WORK/src
+mkdir -p "$src/deep/er"
+head -c 40000000 /dev/urandom >"$src/model.safetensors"
+head -c 5000 /dev/urandom >"$src/deep/er/small.bin"
+printf 'ein Text\n' >"$src/deep/Datei mit Umlaut ä #1.txt"
+: >"$src/empty.txt"
+for n in $(seq 30); do echo "$n" >"$src/deep/$n.txt"; done
+export HF_HOME=$WORK/uploader
+"$MES" upload -private "$repo" "$src" >/dev/null
+"$MES" repo tag "$repo" v1 >/dev/null
+
+echo "mes downloads, Python reads"
+export HF_HOME=$WORK/one
+dir=$("$MES" download "$repo")
+"$MES" download -revision v1 "$repo" >/dev/null
+same "$src" "$dir"
+[ "$(where hf)" = "$dir" ] || fail "Python finds $(where hf), not $dir"
+python cache verify "$repo" >/dev/null
+python cache ls --format json >"$WORK/ls.json"
+grep -q "$repo" "$WORK/ls.json" || fail "hf cache ls does not list $repo: $(cat "$WORK/ls.json")"
+! grep -qi corrupt "$WORK/hf.log" || fail "hf cache ls: $(cat "$WORK/hf.log")"
+
+echo "Python downloads, mes reads"
+export HF_HOME=$WORK/two
+python download "$repo" >/dev/null
+python download "$repo" --revision v1 >/dev/null
+dir=$(where mes)
+same "$src" "$dir"
+"$MES" cache verify "$repo" | grep -q ' 0 differ, 0 not downloaded' || fail "mes cache verify disagrees"
+"$MES" cache ls | grep -q "main v1\|v1 main" || fail "mes cache ls: $("$MES" cache ls)"
+diff <(cd "$WORK/one/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) <(cd "$WORK/two/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) ||
+	fail "the folders that both wrote differ"
+
+echo "both at once"
+export HF_HOME=$WORK/three
+"$MES" download "$repo" >/dev/null &
+mes=$!
+python download "$repo" >/dev/null
+wait $mes
+same "$src" "$(where mes)"
+python cache verify "$repo" >/dev/null
+"$MES" cache verify "$repo" >/dev/null
+
+echo "a damaged blob is seen by both"
+blob=$(find "$HF_HOME/hub" -path '*/blobs/*' -size +1M)
+printf damaged! | dd of="$blob" bs=1 seek=1000 conv=notrunc status=none
+! "$MES" cache verify "$repo" >/dev/null 2>&1 || fail "mes does not see it"
+! "$hf" cache verify "$repo" >/dev/null 2>&1 || fail "hf does not see it"
+
+echo "a folder of plain files"
+python download "$repo" --local-dir "$WORK/local" >/dev/null
+[ "$("$MES" download -dry-run -local-dir "$WORK/local" "$repo" | grep -c 'to download$')" = 0 ] || fail "mes would download what hf has"
+"$MES" download -local-dir "$WORK/local2" "$repo" >/dev/null
+same "$src" "$WORK/local2"
+
+echo "what mes deletes, Python no longer finds"
+"$MES" cache rm -yes "$repo" >/dev/null 2>&1
+! where hf >/dev/null || fail "hf still finds it"
+"$MES" repo delete -yes "$repo" >/dev/null
+echo "cache judge: passed"
