@@ -102,7 +102,8 @@ func Card(dir string, c *config.Config, about About) ([]byte, error) {
 }
 
 // WriteCard writes the card of a folder unless somebody wrote one of their own, and
-// says whether it did.
+// says whether it did. Licence, languages and base model that about leaves out stay
+// those of the card before.
 func WriteCard(dir string, c *config.Config, about About) (bool, error) {
 	path := filepath.Join(dir, CardFile)
 	old, err := os.ReadFile(path)
@@ -112,7 +113,7 @@ func WriteCard(dir string, c *config.Config, about About) (bool, error) {
 	if err == nil && !isOurCard(old) {
 		return false, nil
 	}
-	data, err := Card(dir, c, about)
+	data, err := Card(dir, c, about.or(readAbout(old)))
 	if err != nil {
 		return false, fmt.Errorf("write model card %s: %w", path, err)
 	}

@@ -170,6 +170,26 @@ func TestWriteCard(t *testing.T) {
 	}
 }
 
+// TestWriteCardKeeps: what only the card says survives its rewriting.
+func TestWriteCardKeeps(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, fixture("mamba2")).Config
+	about := hub.About{Repo: "one", License: "mit", Language: []string{"en", "no"}, BaseModel: "some/base"}
+	for _, about := range []hub.About{about, {Repo: "two"}, {Repo: "three", License: "apache-2.0"}} {
+		if _, err := hub.WriteCard(dir, c, about); err != nil {
+			t.Fatal(err)
+		}
+		front := readFrontMatter(t, []byte(content(t, filepath.Join(dir, hub.CardFile))))
+		want := "mit"
+		if about.License != "" {
+			want = about.License
+		}
+		if front["license"] != want || front["base_model"] != "some/base" || len(front["language"].([]any)) != 2 {
+			t.Errorf("%s: front matter %v", about.Repo, front)
+		}
+	}
+}
+
 func TestEvaluationErrors(t *testing.T) {
 	c := open(t, fixture("mamba2")).Config
 	for name, e := range map[string]struct{ file, want string }{

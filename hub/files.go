@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +63,7 @@ func isDir(dir string, e fs.DirEntry) bool {
 }
 
 // copyFiles copies what belongs to the model beside its weights, and returns about
-// with what the card there says of licence and language.
+// with what the card there says.
 func (w *writer) copyFiles(about About) (About, error) {
 	notices, err := noticeFiles(w.FilesFrom)
 	if err != nil {
@@ -84,7 +85,11 @@ func (w *writer) copyFiles(about About) (About, error) {
 	if err != nil {
 		return about, err
 	}
-	about = about.or(readAbout(card))
+	was := readAbout(card)
+	if w.Derived {
+		was.BaseModel = "" // that of its origin
+	}
+	about = about.or(was)
 	switch {
 	case isOurCard(card):
 		return about, nil
@@ -115,6 +120,7 @@ func (a About) or(b About) About {
 	if len(a.Language) == 0 {
 		a.Language = b.Language
 	}
+	a.BaseModel = cmp.Or(a.BaseModel, b.BaseModel)
 	return a
 }
 

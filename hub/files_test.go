@@ -75,6 +75,11 @@ func TestFilesOfConversion(t *testing.T) {
 // origin, whose card is kept among the licences; so it goes on over generations.
 func TestFilesOfGrowth(t *testing.T) {
 	grown := grow(t, origin(t), 2, 1, 1)
+	for _, name := range hub.RemoteCode {
+		if content(t, filepath.Join(grown.Dir, name)) != content(t, filepath.Join("remote", name)) {
+			t.Errorf("%s of the swarm is not that of this package", name)
+		}
+	}
 	card := content(t, filepath.Join(grown.Dir, "README.md"))
 	front := readFrontMatter(t, []byte(card))
 	if front["license"] != "mit" || !cmp.Equal(front["language"], []any{"en", "de"}) || strings.Contains(card, "by hand") || strings.Contains(card, "2.7840") {

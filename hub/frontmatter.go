@@ -97,7 +97,7 @@ func yamlNumber(n json.Number) string {
 // maxFrontMatter bounds the front matter that is read, in bytes.
 const maxFrontMatter = 64 << 10
 
-// readAbout takes licence and languages from the front matter of a card. It reads
+// readAbout takes licence, languages and base model from the front matter of a card. It reads
 // plain and quoted scalars and lists of them, one to a line, which is how cards give
 // these keys; anything else there is YAML that it leaves alone.
 func readAbout(card []byte) About {
@@ -132,10 +132,12 @@ func readAbout(card []byte) About {
 		}
 		return values[key][0]
 	}
-	return About{License: first("license"), LicenseName: first("license_name"), LicenseLink: first("license_link"), Language: values["language"]}
+	return About{License: first("license"), LicenseName: first("license_name"), LicenseLink: first("license_link"),
+		Language: values["language"], BaseModel: first("base_model")}
 }
 
-var scalar = regexp.MustCompile(`^[A-Za-z0-9][^:#&*!|>{}\[\]"'%@` + "`" + `\x00-\x1f]*$`)
+// scalar is plain text in ASCII, without what YAML or a card could take for more.
+var scalar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._/+,()-]*$`)
 
 // yamlScalars reads one scalar, or a list in brackets; nil if it is neither.
 func yamlScalars(text string) []string {
@@ -154,13 +156,17 @@ func yamlScalars(text string) []string {
 				item = item[1 : n-1]
 			}
 		}
-		isLink := strings.HasPrefix(item, "https://") && !strings.ContainsAny(item, " \"'<>`")
+		isLink := strings.HasPrefix(item, "https://") && isASCII(item) && !strings.ContainsAny(item, " \"'<>`\\&")
 		if !scalar.MatchString(item) && !isLink {
 			return nil
 		}
 		out = append(out, item)
 	}
 	return out
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // withLicence fills in what the folder says: a licence file of its own.

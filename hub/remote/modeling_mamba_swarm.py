@@ -116,32 +116,28 @@ class Layer(nn.Module):
         becomes zero. Returns y and the gate's input z, both [n, T, di], and the state.
         """
         config, mixer = self.config, self.mixer
-        n, T, di, N = p.shape[0], p.shape[1], config.intermediate_size, config.state_size
+        di, N = config.intermediate_size, config.state_size
         conv, ssm = state or (None, None)
+        valid = (torch.arange(p.shape[1], device=p.device) < lengths[:, None])[..., None]  # padding leaves the state
         if config.base_model_type == "mamba2":
             G, H, P = config.n_groups, config.num_heads, config.head_dim
             z, x, delta = p.split([di, di + 2 * G * N, H], -1)
             x, conv = self.convolve(x, conv, lengths, restart)
             x, b, c = x.split([di, G * N, G * N], -1)
-            delta = F.softplus(delta + mixer.dt_bias.float()).clamp(*config.time_step_limit)
-            delta = delta.repeat_interleave(P, -1)
-            a, skip = (t.float().repeat_interleave(P, -1) for t in (mixer.A_log, mixer.D))
-            a = a[:, None]
-        else:
-            G, rank = 1, config.time_step_rank
-            x, z = p.split([di, di], -1)
-            x, conv = self.convolve(x, conv, lengths, restart)
-            delta, b, c = linear(mixer.x_proj, x).split([rank, N, N], -1)
-            if config.base_model_type == "falcon_mamba":
-                delta, b, c = (rms_normalize(t, config.mixer_rms_eps) for t in (delta, b, c))
-            delta = F.softplus(linear(mixer.dt_proj, delta))
-            a, skip = mixer.A_log.float(), mixer.D.float()
-        delta = delta * (torch.arange(T, device=p.device) < lengths[:, None])[..., None]  # padding leaves the state
-        if ssm is None:
-            ssm = p.new_zeros(n, G, di // G, N)
-        grouped = [t.unflatten(-1, (G, -1)) for t in (delta, delta * x, b, c)]
-        y, ssm = recurrence(ssm, -a.exp().view(G, di // G, -1), *grouped, restart)
-        return y.flatten(-2) + x * skip, z, (conv, ssm)
+            x, b, c = x.unflatten(-1, (G, H // G, P)), b.unflatten(-1, (G, N)), c.unflatten(-1, (G, N))
+            delta = F.softplus(delta + mixer.dt_bias.float()).clamp(*config.time_step_limit) * valid
+            decay = (delta * -mixer.A_log.float().exp()).unflatten(-1, (G, -1))
+            delta, skip = delta.unflatten(-1, (G, -1, 1)), mixer.D.float().view(G, -1, 1)
+            y, ssm = ssd(ssm, decay, delta * x, b, c, restart, config.chunk_size)
+            return (y + x * skip).flatten(-3), z, (conv, ssm)
+        x, z = p.split([di, di], -1)
+        x, conv = self.convolve(x, conv, lengths, restart)
+        delta, b, c = linear(mixer.x_proj, x).split([config.time_step_rank, N, N], -1)
+        if config.base_model_type == "falcon_mamba":
+            delta, b, c = (rms_normalize(t, config.mixer_rms_eps) for t in (delta, b, c))
+        delta = F.softplus(linear(mixer.dt_proj, delta)) * valid
+        y, ssm = selective_scan(ssm, -mixer.A_log.float().exp(), delta, delta * x, b, c, restart)
+        return y + x * mixer.D.float(), z, (conv, ssm)
 
     def convolve(self, x, before, lengths, restart):
         """The causal convolution and SiLU. x: [n, T, C]; before: its last K-1 inputs, or None."""
@@ -161,18 +157,38 @@ class Layer(nn.Module):
         return F.silu(y), x.gather(1, last[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def recurrence(h, a, delta, dx, b, c, restart):
-    """h_t = exp(delta_t a) h_{t-1} + dx_t b_t and y_t = h_t c_t, token by token.
+def selective_scan(h, a, delta, dx, b, c, restart):
+    """Mamba-1: h_t = exp(delta_t a) h_{t-1} + dx_t b_t and y_t = h_t c_t, token by token.
 
-    h: [n, G, W, N]; a: [G, W, N or 1]; delta, dx: [n, T, G, W]; b, c: [n, T, G, N]; restart: [n, T] or None.
+    h: [n, di, N] or None; a: [di, N]; delta, dx: [n, T, di]; b, c: [n, T, N]; restart: [n, T] or None.
     """
-    ys = []
+    ys, h = [], dx.new_zeros(dx.shape[0], *a.shape) if h is None else h
     for t in range(delta.shape[1]):
         if restart is not None:
-            h = h * ~restart[:, t, None, None, None]
-        h = torch.exp(delta[:, t, ..., None] * a) * h + dx[:, t, ..., None] * b[:, t, :, None]
-        ys.append((h @ c[:, t, ..., None]).squeeze(-1))
+            h = h * ~restart[:, t, None, None]
+        h = torch.exp(delta[:, t, :, None] * a) * h + dx[:, t, :, None] * b[:, t, None]
+        ys.append((h @ c[:, t, :, None]).squeeze(-1))
     return torch.stack(ys, 1), h
+
+
+def ssd(h, decay, dx, b, c, restart, size):
+    """Mamba-2: h_t = exp(decay_t) h_{t-1} + dx_t b_t and y_t = h_t c_t, by matrix products within chunks.
+
+    h: [n, G, J, P, N] or None; decay: [n, T, G, J]; dx: [n, T, G, J, P]; b, c: [n, T, G, N]; restart: [n, T] or None.
+    """
+    if restart is None:
+        restart = torch.zeros(dx.shape[:2], dtype=torch.bool, device=dx.device)
+    ys, h = [], dx.new_zeros(dx.shape[0], *dx.shape[2:], b.shape[-1]) if h is None else h
+    for decay, dx, b, c, restart in zip(*(t.split(size, 1) for t in (decay, dx, b, c, restart))):
+        total, era = decay.cumsum(1), restart.cumsum(1)  # tokens of one era have no restart between them
+        sees = (era[:, :, None] == era[:, None]).tril()  # token i sees token j of its chunk
+        reach = (total[:, :, None] - total[:, None]).masked_fill(~sees[..., None, None], -torch.inf).exp()
+        y = torch.einsum("nigs,njgs,nijgh,njghp->nighp", c, b, reach, dx)
+        entering = total.exp() * (era == 0)[..., None, None]
+        ys.append(y + torch.einsum("nigs,nghps,nigh->nighp", c, h, entering))
+        leaving = (total[:, -1:] - total).exp() * (era == era[:, -1:])[..., None, None]
+        h = h * entering[:, -1, ..., None, None] + torch.einsum("njgs,njghp,njgh->nghps", b, dx, leaving)
+    return torch.cat(ys, 1), h
 
 
 # The router.
@@ -506,7 +522,8 @@ class MambaSwarmModel(MambaSwarmPreTrainedModel):
         if gates is None:
             return layers[0]
         terms = [dict(layer.named_parameters()) for layer in layers]
-        merged = {name: sum(g * t[name].float() for g, t in zip(gates.float().to(p.device), terms)) for name, p in terms[0].items()}
+        gates = gates.float().to(terms[0]["norm.weight"].device)
+        merged = {name: sum(g * t[name].float() for g, t in zip(gates, terms)) for name in terms[0]}
         return lambda *inputs: torch.func.functional_call(layers[0], merged, inputs)
 
 
