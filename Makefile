@@ -23,7 +23,7 @@ FUZZTIME ?= 20s
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz judges bench cover golden size clean
+.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz space judges bench cover golden size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ race: ## race tests of the concurrent packages, on the go back end
 
 fuzz: ## fuzz each parser for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
+
+space: build $(DEMO_SWARM)/config.json ## build and start the demo's Space as its Dockerfile does, without Docker
+	@scripts/space.sh $(DEMO_SWARM)
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
 	@scripts/judges/run.sh

@@ -15,6 +15,7 @@
 // the encoders that its text needs: given an [Opener] of a hub, FromPretrained takes
 // a repo's name as well as a folder, and [Pretrained.Fetch] brings single encoders.
 // With the weights of a swarm goes the Python by which transformers runs them
-// ([RemoteCode]). Checkpoints in the original layout of
-// state-spaces/mamba are read too, and to convert them PyTorch's weights.
+// ([RemoteCode]). Checkpoints in the original layout of state-spaces/mamba are read
+// too, and to convert them PyTorch's weights. [StageModel] and [StageWeights] write
+// the folders of a publication.
 package hub

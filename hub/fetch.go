@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -145,8 +146,24 @@ func (p *Pretrained) Fetch(ctx context.Context, names []string) error {
 	return nil
 }
 
-// FetchAll brings all weights files, as whoever reads the whole model needs them.
-func (p *Pretrained) FetchAll(ctx context.Context) error { return p.Fetch(ctx, p.Names()) }
+// FetchAll brings all weights, and the card, licences and notices that go wherever the
+// model goes, as whoever writes it anew needs them.
+func (p *Pretrained) FetchAll(ctx context.Context) error {
+	if p.far == nil {
+		return nil
+	}
+	for _, name := range p.far.listed {
+		folder, file := path.Split(name)
+		notice := folder == "" && licenceFile.MatchString(file) || slices.Contains(licenceFolders, path.Clean(folder))
+		if !notice && name != CardFile && name != EvaluationFile {
+			continue
+		}
+		if err := p.far.fetch(ctx, name); err != nil {
+			return err
+		}
+	}
+	return p.Fetch(ctx, p.Names())
+}
 
 // FetchEncoders brings the files of some encoders of a swarm.
 func (p *Pretrained) FetchEncoders(ctx context.Context, encoders []int) error {
@@ -204,7 +221,7 @@ func (f *far) fetch(ctx context.Context, file string) error {
 	if f.dir == "" {
 		f.dir = filepath.Dir(local)
 	}
-	if local != filepath.Join(f.dir, file) {
+	if local != filepath.Join(f.dir, filepath.FromSlash(file)) {
 		return fmt.Errorf("fetch %s: it came to lie at %s, not in %s", file, local, f.dir)
 	}
 	f.here[file] = true

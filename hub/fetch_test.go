@@ -38,7 +38,17 @@ func (r *fakeRepo) List(context.Context) ([]string, error) {
 	var names []string
 	entries, err := os.ReadDir(r.from)
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !e.IsDir() {
+			names = append(names, e.Name())
+			continue
+		}
+		below, err := os.ReadDir(filepath.Join(r.from, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range below {
+			names = append(names, e.Name()+"/"+b.Name())
+		}
 	}
 	return names, err
 }
@@ -57,7 +67,7 @@ func (r *fakeRepo) Fetch(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	local := filepath.Join(r.cache, path)
-	return local, errors.Join(ctx.Err(), os.WriteFile(local, data, 0o644))
+	return local, errors.Join(ctx.Err(), os.MkdirAll(filepath.Dir(local), 0o755), os.WriteFile(local, data, 0o644))
 }
 
 func (r *fakeRepo) names() []string {
@@ -145,10 +155,27 @@ func TestFromPretrainedName(t *testing.T) {
 			t.Errorf("%s was fetched %d times", name, n)
 		}
 	}
-	if err := p.FetchAll(t.Context()); err != nil || len(repo.names()) != 3+7 {
-		t.Errorf("all files: %v, %v", repo.names(), err)
+	if err := p.FetchAll(t.Context()); err != nil {
+		t.Error(err)
 	}
 	sameTensors(t, p, folder)
+}
+
+// TestFetchAll brings, besides weights, what goes with every copy of a model, and not
+// what else a repo holds.
+func TestFetchAll(t *testing.T) {
+	folder := trained(t).Dir
+	write(t, filepath.Join(folder, "eval.json"), "{}")
+	repo := newRepo(t, folder)
+	p := openNamed(t, repo)
+	if err := p.FetchAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := append([]string{"NOTICE", "README.md", "config.json", "eval.json", "licences/a", "tokenizer.json"}, weightsOf...)
+	slices.Sort(want)
+	if got := repo.names(); !slices.Equal(got, want) {
+		t.Errorf("fetched %v, want %v", got, want)
+	}
 }
 
 // TestFromPretrainedFolderWins: a folder of a repo's name is opened, and no hub asked.

@@ -10,26 +10,31 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/hub/client"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 )
 
 // hubbed runs mes against a hub as alice, with a cache of its own.
 type hubbed struct {
 	t   *testing.T
-	hub *fakeHub
+	hub *testHub
 	env map[string]string
 }
 
 func withHub(t *testing.T) *hubbed {
 	t.Helper()
-	h, stop := newHub()
+	h, stop, err := newHub(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(stop)
-	return &hubbed{t: t, hub: h, env: map[string]string{"HF_ENDPOINT": h.url, "HF_TOKEN": "hf_write", "HF_HOME": t.TempDir()}}
+	return &hubbed{t: t, hub: h, env: map[string]string{"HF_ENDPOINT": h.url, "HF_TOKEN": h.write, "HF_HOME": t.TempDir()}}
 }
 
 // run returns the exit code and what was written.
@@ -98,24 +103,55 @@ var (
 	wantStatic = []string{"README.md", "index.html", "routing.json"}
 )
 
-func (h *hubbed) has(repo string, want []string) {
+// The repos of a publication.
+var (
+	weightsRepo = client.Repo{ID: "alice/mamba-swarm-weights"}
+	modelRepo   = client.Repo{ID: "alice/mamba-swarm-model"}
+	demoRepo    = client.Repo{Type: client.Space, ID: "alice/mamba-swarm-demo"}
+)
+
+func (h *hubbed) files(repo client.Repo) []string {
 	h.t.Helper()
-	if diff := cmp.Diff(want, h.hub.paths(repo)); diff != "" {
+	names, err := h.hub.files(repo)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return names
+}
+
+func (h *hubbed) has(repo client.Repo, want []string) {
+	h.t.Helper()
+	if diff := cmp.Diff(want, h.files(repo)); diff != "" {
 		h.t.Errorf("files of %s (-want +got):\n%s", repo, diff)
 	}
 }
 
-// commits counts the commits of all repos.
-func (h *hubbed) commits() (n int) {
-	for _, r := range h.hub.repos {
-		n += r.commits
+func (h *hubbed) file(repo client.Repo, path string) string {
+	h.t.Helper()
+	text, err := h.hub.file(repo, path)
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	return n
+	return text
+}
+
+// heads are the newest commits of the repos, together.
+func (h *hubbed) heads() (all string) {
+	h.t.Helper()
+	for _, repo := range []client.Repo{weightsRepo, modelRepo, demoRepo} {
+		info, err := h.hub.alice.Info(h.t.Context(), repo, "")
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		all += info.SHA + " "
+	}
+	return all
 }
 
 // TestPublish: the three repos hold what they should, a second run changes nothing,
 // and a swarm of fewer encoders replaces one of more, without files of others.
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	h, from := withHub(t), source(t)
 	evaluation := filepath.Join(t.TempDir(), "evaluation.json")
 	if err := os.WriteFile(evaluation, []byte("{}"), 0o644); err != nil {
@@ -131,19 +167,19 @@ func TestPublish(t *testing.T) {
 	}
 	wantWeights := append(slices.Clone(wantModel), "evaluation/evaluation.json")
 	slices.Sort(wantWeights)
-	h.has("models/alice/mamba-swarm-model", wantModel)
-	h.has("models/alice/mamba-swarm-weights", wantWeights)
-	h.has("spaces/alice/mamba-swarm-demo", wantDocker)
-	for repo, other := range map[string]string{"models/alice/mamba-swarm-model": "alice/mamba-swarm-weights", "models/alice/mamba-swarm-weights": "alice/mamba-swarm-model", "spaces/alice/mamba-swarm-demo": "alice/mamba-swarm-model"} {
-		if card := string(h.hub.repos[repo].files["README.md"]); !strings.Contains(card, h.hub.url+"/"+other) {
-			t.Errorf("the card of %s does not lead to %s", repo, other)
+	h.has(modelRepo, wantModel)
+	h.has(weightsRepo, wantWeights)
+	h.has(demoRepo, wantDocker)
+	for repo, other := range map[client.Repo]client.Repo{modelRepo: weightsRepo, weightsRepo: modelRepo, demoRepo: modelRepo} {
+		if card := h.file(repo, "README.md"); !strings.Contains(card, h.hub.url+"/"+other.ID) {
+			t.Errorf("the card of %s does not lead to %s:\n%s", repo, other, card)
 		}
 	}
 
-	before := h.commits()
+	before := h.heads()
 	h.hub.take()
-	if out := h.must(append(args, swarm)...); strings.Count(out, "unchanged") != 3 || h.commits() != before {
-		t.Errorf("a second run: %s%d commits more", out, h.commits()-before)
+	if out := h.must(append(args, swarm)...); strings.Count(out, "unchanged") != 3 || h.heads() != before {
+		t.Errorf("a second run: %s", out)
 	}
 	for _, call := range h.hub.take() {
 		if strings.HasPrefix(call, "PUT") || strings.Contains(call, "/commit/") || strings.HasSuffix(call, "/create") {
@@ -151,8 +187,10 @@ func TestPublish(t *testing.T) {
 		}
 	}
 
-	model := h.hub.repos["models/alice/mamba-swarm-model"]
-	model.files["mine.safetensors"] = []byte("x")
+	_, err := h.hub.alice.Upload(t.Context(), modelRepo, client.UploadOptions{Files: []client.File{{Path: "mine.safetensors", Bytes: []byte("x")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	out = h.must(append(args, "-json", tinySwarm(t, 2))...)
 	var done []published
 	if err := json.Unmarshal([]byte(out), &done); err != nil || len(done) != 3 {
@@ -161,7 +199,7 @@ func TestPublish(t *testing.T) {
 	if want := []string{hub.EncoderFile(2)}; !slices.Equal(done[0].Deleted, want) || !slices.Equal(done[1].Deleted, want) || len(done[2].Deleted) > 0 {
 		t.Errorf("deleted %v, %v, %v", done[0].Deleted, done[1].Deleted, done[2].Deleted)
 	}
-	paths := h.hub.paths("models/alice/mamba-swarm-model")
+	paths := h.files(modelRepo)
 	if slices.Contains(paths, hub.EncoderFile(2)) || !slices.Contains(paths, "mine.safetensors") {
 		t.Errorf("files %v", paths)
 	}
@@ -170,13 +208,12 @@ func TestPublish(t *testing.T) {
 // TestPublishResumes: a run that fails half way leaves what arrived, and the next goes
 // on without sending it again.
 func TestPublishResumes(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
-	puts := 0
+	var puts atomic.Int32
 	h.hub.broken = func(r *http.Request) error {
-		if r.Method == http.MethodPut {
-			if puts++; puts > 3 {
-				return errors.New("the disk is full")
-			}
+		if r.Method == http.MethodPut && puts.Add(1) > 3 {
+			return errors.New("the disk is full")
 		}
 		return nil
 	}
@@ -185,28 +222,23 @@ func TestPublishResumes(t *testing.T) {
 	if code != exitFailed || !strings.Contains(stderr, "publish alice/mamba-swarm-weights") || !strings.Contains(stderr, "run it again") {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	stored := len(h.hub.objects)
-	if stored == 0 {
-		t.Fatal("nothing arrived")
-	}
 	h.hub.broken = nil
 	h.hub.take()
 	h.must(args...)
-	h.has("models/alice/mamba-swarm-model", wantModel)
-	sent := 0
-	for _, call := range h.hub.take() {
-		if oid, ok := strings.CutPrefix(call, "PUT /objects/"); ok && h.hub.objects[oid] != nil {
-			sent++
-		}
-	}
-	if sent != len(h.hub.objects)-stored {
-		t.Errorf("%d objects sent, %d were missing", sent, len(h.hub.objects)-stored)
+	sent := len(h.hub.asked("PUT", ""))
+	h.has(modelRepo, wantModel)
+	// Of the eight files of weights, core and encoders of both repos, some are equal.
+	whole := withHub(t)
+	whole.must(args...)
+	if all := len(whole.hub.asked("PUT", "")); sent == 0 || sent > all-1 {
+		t.Errorf("%d objects sent after a cut, %d without one", sent, all)
 	}
 }
 
 // TestPublishWithoutDocker: where Docker Spaces cost, the demo is a static page with
 // recorded routing, says so, and stays one.
 func TestPublishWithoutDocker(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
 	h.hub.noDocker = true
 	args := []string{"publish", "-source", source(t), tinySwarm(t, 3)}
@@ -218,21 +250,19 @@ func TestPublishWithoutDocker(t *testing.T) {
 		if run == 1 && strings.Count(stdout, "unchanged") != 3 {
 			t.Errorf("a second run: %s", stdout)
 		}
-		h.has("spaces/alice/mamba-swarm-demo", wantStatic)
+		h.has(demoRepo, wantStatic)
 	}
-	space := h.hub.repos["spaces/alice/mamba-swarm-demo"]
 	var recorded []routed
-	if err := json.Unmarshal(space.files["routing.json"], &recorded); err != nil || len(recorded) != recordedTexts {
+	if err := json.Unmarshal([]byte(h.file(demoRepo, "routing.json")), &recorded); err != nil || len(recorded) != recordedTexts {
 		t.Fatalf("routing.json: %v, %d texts", err, len(recorded))
 	}
-	model := h.hub.repos["models/alice/mamba-swarm-model"]
-	page := string(space.files["index.html"])
-	for _, want := range []string{"runs no model", "Mamba Encoder Swarm", recorded[0].Chunks[0].uses(), "mes pull alice/mamba-swarm-model"} {
+	page := h.file(demoRepo, "index.html")
+	for _, want := range []string{"runs no model", "# mamba-swarm-model", recorded[0].Chunks[0].uses(), "mes pull alice/mamba-swarm-model"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	if !bytes.HasPrefix(model.files["README.md"], []byte("---\n")) || strings.Contains(page, "license:") {
+	if !strings.HasPrefix(h.file(modelRepo, "README.md"), "---\n") || strings.Contains(page, "library_name:") {
 		t.Error("the page shows the card's front matter")
 	}
 }
@@ -240,6 +270,7 @@ func TestPublishWithoutDocker(t *testing.T) {
 // TestPublishDryRun prints every call and changes nothing, for repos that are not there
 // and for those that are.
 func TestPublishDryRun(t *testing.T) {
+	t.Parallel()
 	h := withHub(t)
 	args := []string{"publish", "-source", source(t), "-dry-run", tinySwarm(t, 3)}
 	out := h.must(args...)
@@ -248,14 +279,14 @@ func TestPublishDryRun(t *testing.T) {
 			t.Errorf("a dry run sent %s", call)
 		}
 	}
-	if len(h.hub.repos) > 0 {
-		t.Errorf("a dry run made %v", h.hub.repos)
+	if files := h.files(weightsRepo); files != nil {
+		t.Errorf("a dry run made a repo with %v", files)
 	}
 	golden(t, "publish-dry-run.txt", strings.NewReplacer(h.hub.url, "http://hub", version, "VERSION").Replace(out))
 
 	h.must(slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-dry-run" })...)
-	before := h.commits()
-	if out := h.must(args...); strings.Count(out, "unchanged") != 3 || strings.Contains(out, "/commit/") || h.commits() != before {
+	before := h.heads()
+	if out := h.must(args...); strings.Count(out, "unchanged") != 3 || strings.Contains(out, "/commit/") || h.heads() != before {
 		t.Errorf("a dry run after publishing:\n%s", out)
 	}
 }
@@ -280,6 +311,7 @@ func golden(t *testing.T, name, got string) {
 
 // TestPublishChecksFirst: what cannot succeed is said before anything is sent.
 func TestPublishChecksFirst(t *testing.T) {
+	t.Parallel()
 	swarm, plain := tinySwarm(t, 2), filepath.Join(t.TempDir(), "plain")
 	if err := tiny(plain, nil); err != nil {
 		t.Fatal(err)
@@ -291,22 +323,22 @@ func TestPublishChecksFirst(t *testing.T) {
 		want  string
 	}{
 		"no token":         {"", nil, exitFailed, "there is no token"},
-		"unknown token":    {"hf_other", nil, exitFailed, "token"},
-		"read token":       {"hf_read", nil, exitFailed, `the token "t" of alice may only read`},
-		"another owner":    {"hf_write", []string{"-owner", "bob"}, exitFailed, "the token belongs to alice, which cannot publish for bob; -owner takes one of alice, acme"},
-		"bad name":         {"hf_write", []string{"-name", "a b"}, exitUsage, "repo id"},
-		"bad type":         {"hf_write", []string{"-dtype", "f8"}, exitUsage, "-dtype"},
-		"no source":        {"hf_write", []string{"-source", "nowhere"}, exitNotFound, "-source names its folder"},
-		"no evaluation":    {"hf_write", []string{"-evaluation", "none.json"}, exitNotFound, "none.json"},
-		"no checkpoint":    {"hf_write", []string{"-checkpoint", "none"}, exitNotFound, "none"},
-		"bad endpoint":     {"hf_write", []string{"-endpoint", "hub"}, exitUsage, "endpoint"},
+		"unknown token":    {"other", nil, exitFailed, "token"},
+		"read token":       {"read", nil, exitFailed, `the token "r" of alice may only read`},
+		"another owner":    {"write", []string{"-owner", "bob"}, exitFailed, "the token belongs to alice, which cannot publish for bob; -owner takes one of alice, acme"},
+		"bad name":         {"write", []string{"-name", "a b"}, exitUsage, "repo id"},
+		"bad type":         {"write", []string{"-dtype", "f8"}, exitUsage, "-dtype"},
+		"no source":        {"write", []string{"-source", "nowhere"}, exitNotFound, "-source names its folder"},
+		"no evaluation":    {"write", []string{"-evaluation", "none.json"}, exitNotFound, "none.json"},
+		"no checkpoint":    {"write", []string{"-checkpoint", "none"}, exitNotFound, "none"},
+		"bad endpoint":     {"write", []string{"-endpoint", "hub"}, exitUsage, "endpoint"},
 		"-o without owner": {"", []string{"-o", "out"}, exitUsage, "-owner"},
-		"a plain model":    {"hf_write", []string{plain}, exitUsage, "plain mamba2"},
-		"no model":         {"hf_write", []string{"nowhere"}, exitNotFound, "no such folder"},
+		"a plain model":    {"write", []string{plain}, exitUsage, "plain mamba2"},
+		"no model":         {"write", []string{"nowhere"}, exitNotFound, "no such folder"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := withHub(t)
-			h.env["HF_TOKEN"] = c.token
+			h.env["HF_TOKEN"] = map[string]string{"write": h.hub.write, "read": h.hub.read, "other": "hf_other0000", "": ""}[c.token]
 			args := append([]string{"publish", "-source", source(t)}, c.args...)
 			if len(c.args) != 1 {
 				args = append(args, swarm)
@@ -315,7 +347,7 @@ func TestPublishChecksFirst(t *testing.T) {
 			if code != c.code || !strings.Contains(stderr, c.want) || stdout != "" {
 				t.Errorf("exit code %d, %q, %q; want %d and %q", code, stdout, stderr, c.code, c.want)
 			}
-			if strings.Contains(stderr, c.token) && c.token != "" {
+			if token := h.env["HF_TOKEN"]; token != "" && strings.Contains(stderr, token) {
 				t.Errorf("%q holds the token", stderr)
 			}
 			for _, call := range h.hub.take() {
@@ -330,6 +362,7 @@ func TestPublishChecksFirst(t *testing.T) {
 // TestPublishFolders: -o writes the folders that are published, and asks nobody. The
 // source that the Space compiles is all that the program needs.
 func TestPublishFolders(t *testing.T) {
+	t.Parallel()
 	root, err := testkit.Root()
 	if err != nil {
 		t.Fatal(err)

@@ -32,9 +32,12 @@ func (p *publish) upload(ctx context.Context, repo client.Repo, dir string) (pub
 			return done, err
 		}
 	}
-	if static {
+	switch {
+	case static:
 		dir += "-static"
 		done.Note = noDocker
+	case repo.Type == client.Space && p.private:
+		done.Note = "give it a token that may read the model, as the secret HF_TOKEN in its settings"
 	}
 	o := client.UploadOptions{Message: "Publish with mes " + version, Files: []client.File{}}
 	if o.Files, err = filesOf(dir); err != nil {

@@ -74,6 +74,7 @@ func encodersOf(t *testing.T, folder string) []int {
 
 // TestPull brings core and default encoders, those of a text, or all, each once.
 func TestPull(t *testing.T) {
+	t.Parallel()
 	h, folder := publishedSwarm(t)
 	pullJSON := func(args ...string) (p pulled) {
 		t.Helper()
@@ -145,6 +146,7 @@ func TestPullErrors(t *testing.T) {
 // TestModelByName: a command that is given a repo's name fetches the encoders that its
 // text meets and no others, and answers as with the folder.
 func TestModelByName(t *testing.T) {
+	t.Parallel()
 	h, folder := publishedSwarm(t)
 	generate := func(model string) string {
 		t.Helper()
@@ -171,6 +173,7 @@ func TestModelByName(t *testing.T) {
 // TestNetworkGone: with the core pulled and the hub out of reach, a text whose encoders
 // are here is answered, and another ends with an error that names the encoder.
 func TestNetworkGone(t *testing.T) {
+	t.Parallel()
 	h, folder := publishedSwarm(t)
 	h.must("pull", swarmName)
 	h.env["HF_HUB_OFFLINE"] = "1"

@@ -50,7 +50,8 @@ func TestMain(m *testing.M) {
 //	smallhub NAME            starts a hub of canned answers and puts its address into $NAME
 //	mode OCTAL FILE          checks the permissions of a file
 //	listen NAME              occupies a port and puts its address into $NAME
-//	hub NAME                 starts a hub in memory and puts its address into $NAME
+//	hub NAME                 starts a hub with the user alice and puts its address into
+//	                         $NAME, alice's tokens into ${NAME}_WRITE and ${NAME}_READ
 //	deploy DIR               makes a folder with deploy_to_hf.sh and source that fits it
 func TestScripts(t *testing.T) {
 	root, err := testkit.Root()
@@ -83,9 +84,12 @@ func TestScripts(t *testing.T) {
 			},
 			"race": race,
 			"hub": func(ts *testscript.TestScript, _ bool, args []string) {
-				h, stop := newHub()
+				h, stop, err := newHub(ts.MkAbs("." + args[0]))
+				ts.Check(err)
 				ts.Defer(stop)
 				ts.Setenv(args[0], h.url)
+				ts.Setenv(args[0]+"_WRITE", h.write)
+				ts.Setenv(args[0]+"_READ", h.read)
 			},
 			"deploy": func(ts *testscript.TestScript, _ bool, args []string) {
 				dir := ts.MkAbs(args[0])
