@@ -53,7 +53,7 @@ func (s *Server) checkRepo(ctx context.Context, r *meta.Repo, full bool, checked
 		fault("its git repository is missing")
 		return faults
 	}
-	g := s.state(r.ID).git
+	g := gitrepo.Open(s.gitDir(r.ID), gitrepo.Options{}) // what is on disk, not what was read before
 	refs, err := g.Refs("refs/")
 	if err != nil {
 		fault("%v", err)

@@ -316,7 +316,7 @@ func (c *call) lfsFiles() error {
 }
 
 // deleteLFSFiles lets large files of a repo go for good. Pointers to them stay in
-// the history; rewriting it is refused when asked for, as it would change ids.
+// the history, which is never rewritten: that would change the ids of its commits.
 func (c *call) deleteLFSFiles() error {
 	var req struct {
 		Deletions struct {
