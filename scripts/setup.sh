@@ -122,19 +122,33 @@ wheel_plugin() {
 	record "$plugin"
 }
 
+# apt_install installs a package of the system, when root on Debian.
+apt_install() {
+	[ "$(id -u)" = 0 ] && have apt-get || return 0
+	say "installing $1"
+	{ apt-get install -y --no-install-recommends "$1" ||
+		{ apt-get update && apt-get install -y --no-install-recommends "$1"; }; } >"$work/apt.log" 2>&1 ||
+		tail -n 5 "$work/apt.log" >&2
+}
+
 # setup_browser finds Chromium for the browser test, or installs the system's
 # package when root. In CI a missing browser is a failure.
 setup_browser() {
+	browser >/dev/null || apt_install chromium
 	if browser >/dev/null; then return; fi
-	if [ "$(id -u)" = 0 ] && have apt-get; then
-		say 'installing chromium'
-		{ apt-get install -y --no-install-recommends chromium ||
-			{ apt-get update && apt-get install -y --no-install-recommends chromium; }; } >"$work/apt.log" 2>&1 ||
-			tail -n 5 "$work/apt.log" >&2
-		if browser >/dev/null; then return; fi
-	fi
 	[ "${CI:-}" != true ] || die 'no Chromium for the browser test: install chromium'
 	say 'SKIPPED: no Chromium, so the browser test does not run: install chromium'
+}
+
+# The judges run where CI=true, and by make judges.
+setup_judges() {
+	[ "${CI:-}" = true ] || return 0
+	git lfs version >/dev/null 2>&1 || apt_install git-lfs
+	git lfs version >/dev/null 2>&1 || die 'no git-lfs for the judges: install git-lfs'
+	have npm || apt_install npm
+	have npm || die 'no npm for the judges: install npm'
+	python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+	python3 -c 'import ensurepip, venv' 2>/dev/null || die 'no Python with venv for the judges: install python3-venv'
 }
 
 need_tools
@@ -147,4 +161,5 @@ setup_plugin
 if [ "${1:-}" = --test ]; then
 	go mod download -modfile=tools.mod || die 'the tools of tools.mod could not be fetched: see the message above'
 	setup_browser
+	setup_judges
 fi
