@@ -61,13 +61,13 @@ lint: ## check format, vet, staticcheck
 check: setup lint ## the quick part of test: lint, unit tests on the go back end alone
 	MES_TEST_BACKEND=go go test -vet=off -short ./...
 
-test: ## everything that CI runs; with CI=true the judges too
+test: ## everything that CI runs; with CI=true the judges and the Space too
 	@scripts/setup.sh --test
 	@$(MAKE) --no-print-directory lint
 	@scripts/fresh.sh
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory unit
-	@if [ "$${CI:-}" = true ]; then $(MAKE) --no-print-directory judges; fi
+	@if [ "$${CI:-}" = true ]; then $(MAKE) --no-print-directory judges space; fi
 
 unit: ## tests on the go back end and xla:cpu, the browser test, the fuzz seeds
 	go test -vet=off -timeout 20m ./...
@@ -78,8 +78,8 @@ race: ## race tests of the concurrent packages, on the go back end
 fuzz: ## fuzz each parser for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-space: build $(DEMO_SWARM)/config.json ## build and start the demo's Space as its Dockerfile does, without Docker
-	@scripts/space.sh $(DEMO_SWARM)
+space: build $(DEMO_SWARM)/config.json ## build, start and test the demo's Space as its Dockerfile does, without Docker
+	@SPACE_CHECK=scripts/space_browser.sh scripts/space.sh $(DEMO_SWARM)
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
 	@scripts/judges/run.sh
