@@ -140,17 +140,6 @@ setup_browser() {
 	say 'SKIPPED: no Chromium, so the browser test does not run: install chromium'
 }
 
-# The judges run where CI=true, and by make judges.
-setup_judges() {
-	[ "${CI:-}" = true ] || return 0
-	git lfs version >/dev/null 2>&1 || apt_install git-lfs
-	git lfs version >/dev/null 2>&1 || die 'no git-lfs for the judges: install git-lfs'
-	have npm || apt_install npm
-	have npm || die 'no npm for the judges: install npm'
-	python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-	python3 -c 'import ensurepip, venv' 2>/dev/null || die 'no Python with venv for the judges: install python3-venv'
-}
-
 need_tools
 mkdir -p .deps
 work=$(mktemp -d .deps/setup.XXXXXX)
@@ -161,5 +150,4 @@ setup_plugin
 if [ "${1:-}" = --test ]; then
 	go mod download -modfile=tools.mod || die 'the tools of tools.mod could not be fetched: see the message above'
 	setup_browser
-	setup_judges
 fi
