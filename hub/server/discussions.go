@@ -166,6 +166,9 @@ func (c *call) discussion() error {
 		answer["filesWithConflicts"] = plan.Conflicts
 	}
 	if c.r.URL.Query().Get("diff") != "" {
+		if err := c.s.need(c.caller, &c.repo, content); err != nil {
+			return err
+		}
 		if answer["diff"], err = c.git().Diff(c.r.Context(), plan.From, plan.Theirs, maxDiff); err != nil {
 			return err
 		}

@@ -256,6 +256,13 @@ func (c *call) deleteRepo() error {
 	if err != nil {
 		return err
 	}
+	namespace, name, err := c.namespaced(req.Name, req.Organization)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(namespace, r.Namespace) || !strings.EqualFold(name, r.Name) {
+		return absent(c.caller) // an old name: the repo that it leads to was not meant
+	}
 	if err := c.s.removeRepo(r.ID); err != nil {
 		return err
 	}
@@ -393,6 +400,12 @@ func (c *call) duplicate() error {
 		if err := g.CopyCommit(c.git(), head, c.author(), "Duplicate from "+c.repo.FullName()); err != nil {
 			return nil, err
 		}
-		return c.s.largeFiles(&c.repo, head)
+		large, err := c.s.largeFiles(&c.repo, head)
+		for sha, size := range large { // a pointer alone proves nothing: the source must hold the file
+			if got, err := c.s.HasLFS(c.repo.ID, sha); err != nil || got != size {
+				delete(large, sha)
+			}
+		}
+		return large, err
 	})
 }
