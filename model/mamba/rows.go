@@ -15,8 +15,18 @@ import (
 // [q, n] and returns [q, width]; it may not use operations with a scalar, which
 // GoMLX keeps once a graph, not once a loop.
 func MapRows(q int, from, to, x *Node, weights []*Node, out *Node, f func(rows *Node, weights []*Node) *Node) *Node {
-	g := out.Graph()
 	state := append([]*Node{from, to, out, x}, weights...)
+	return loop(state, func(p []*Node) *Node { return LessThan(p[0], p[1]) }, func(p []*Node) []*Node {
+		at := p[0]
+		next := append([]*Node{Add(at, Const(at.Graph(), int32(q)))}, p[1:]...)
+		next[2] = setRows(p[2], f(sliceAt(p[3], 0, at, q), p[4:]), at)
+		return next
+	})[2]
+}
+
+// loop runs body over state for as long as cond holds. Both are given the state as
+// nodes of their own, and may use no others.
+func loop(state []*Node, cond func(state []*Node) *Node, body func(state []*Node) []*Node) []*Node {
 	parameters := func(g *Graph) []*Node {
 		nodes := make([]*Node, len(state))
 		for i, n := range state {
@@ -24,16 +34,9 @@ func MapRows(q int, from, to, x *Node, weights []*Node, out *Node, f func(rows *
 		}
 		return nodes
 	}
-	cond := NewClosure(g, func(g *Graph) []*Node {
-		p := parameters(g)
-		return []*Node{LessThan(p[0], p[1])}
-	})
-	body := NewClosure(g, func(g *Graph) []*Node {
-		p := parameters(g)
-		at := p[0]
-		next := append([]*Node{Add(at, Const(g, int32(q)))}, p[1:]...)
-		next[2] = setRows(p[2], f(sliceAt(p[3], 0, at, q), p[4:]), at)
-		return next
-	})
-	return While(cond, body, state...)[2]
+	g := state[0].Graph()
+	return While(
+		NewClosure(g, func(g *Graph) []*Node { return []*Node{cond(parameters(g))} }),
+		NewClosure(g, func(g *Graph) []*Node { return body(parameters(g)) }),
+		state...)
 }

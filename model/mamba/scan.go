@@ -70,19 +70,8 @@ func scanLoop(h, delta, dx, A, Bt, Ct *Node, q int) (y, last *Node) {
 		Const(g, int32(0)), h, Zeros(g, shapes.Make(dtypes.Float32, end, B, di)),
 		timeMajor(delta), timeMajor(dx), A, timeMajor(Bt), timeMajor(Ct),
 	}
-	names := []string{"t", "h", "y", "delta", "dx", "A", "B", "C"}
-	parameters := func(g *Graph) []*Node {
-		nodes := make([]*Node, len(state))
-		for i, n := range state {
-			nodes[i] = Parameter(g, names[i], n.Shape())
-		}
-		return nodes
-	}
-	cond := NewClosure(g, func(g *Graph) []*Node {
-		return []*Node{LessThan(parameters(g)[0], Const(g, int32(T)))}
-	})
-	body := NewClosure(g, func(g *Graph) []*Node {
-		p := parameters(g)
+	inside := func(p []*Node) *Node { return LessThan(p[0], Const(p[0].Graph(), int32(T))) }
+	out := loop(state, inside, func(p []*Node) []*Node {
 		t, h, y, delta, dx, A, Bt, Ct := p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
 		piece := func(x *Node) *Node { return TransposeAllDims(sliceAt(x, 0, t, q), 1, 0, 2) } // [B, q, n]
 		scan := scanParallel
@@ -91,9 +80,8 @@ func scanLoop(h, delta, dx, A, Bt, Ct *Node, q int) (y, last *Node) {
 		}
 		yt, h := scan(h, piece(delta), piece(dx), A, piece(Bt), piece(Ct))
 		y = setRows(y, TransposeAllDims(yt, 1, 0, 2), t)
-		return []*Node{Add(t, Const(g, int32(q))), h, y, delta, dx, A, Bt, Ct}
+		return []*Node{Add(t, Const(t.Graph(), int32(q))), h, y, delta, dx, A, Bt, Ct}
 	})
-	out := While(cond, body, state...)
 	return Slice(TransposeAllDims(out[2], 1, 0, 2), AxisRange(), AxisRange(0, T)), out[1]
 }
 

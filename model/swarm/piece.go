@@ -23,8 +23,13 @@ type piece struct {
 	gates [][]float64 // [len(ids)][k]
 }
 
-// add moves the next n tokens of a segment to the piece.
-func (p *piece) add(seg *segment, n int) {
+// take moves at most n tokens of the next segment to the piece.
+func (p *piece) take(segments *[]segment, n int) {
+	for len((*segments)[0].ids) == 0 {
+		*segments = (*segments)[1:]
+	}
+	seg := &(*segments)[0]
+	n = min(n, len(seg.ids))
 	p.ids, seg.ids = append(p.ids, seg.ids[:n]...), seg.ids[n:]
 	if seg.slots == nil {
 		return
@@ -36,13 +41,8 @@ func (p *piece) add(seg *segment, n int) {
 }
 
 // takeSegment takes at most n tokens of the next segment.
-func takeSegment(segments *[]segment, n int) piece {
-	for len((*segments)[0].ids) == 0 {
-		*segments = (*segments)[1:]
-	}
-	var p piece
-	seg := &(*segments)[0]
-	p.add(seg, min(n, len(seg.ids)))
+func takeSegment(segments *[]segment, n int) (p piece) {
+	p.take(segments, n)
 	return p
 }
 
@@ -63,8 +63,7 @@ func (s *Session) takePiece(segments *[]segment, n int) piece {
 	length = min(length, s.m.bucket(length))
 	var p piece
 	for len(p.ids) < length {
-		next := takeSegment(segments, length-len(p.ids))
-		p.ids, p.slots, p.gates = append(p.ids, next.ids...), append(p.slots, next.slots...), append(p.gates, next.gates...)
+		p.take(segments, length-len(p.ids))
 	}
 	return p
 }
