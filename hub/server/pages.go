@@ -265,14 +265,7 @@ func (c *call) ways() []view.Way {
 
 // folderPage lists a folder.
 func (c *call) folderPage() error {
-	commit, err := c.commit()
-	if err != nil {
-		return err
-	}
-	folder, err := c.git().Entry(commit, c.path)
-	if err == nil && !folder.Dir {
-		err = gitrepo.ErrEntry
-	}
+	_, folder, err := c.entry(true)
 	if err != nil {
 		return err
 	}
@@ -310,22 +303,10 @@ func boolInt(b bool) int {
 
 // filePage shows one file: text, or the tensors of a safetensors file.
 func (c *call) filePage() error {
-	commit, err := c.commit()
+	e, info, err := c.fileEntry()
 	if err != nil {
 		return err
 	}
-	e, err := c.git().Entry(commit, c.path)
-	if err == nil && e.Dir {
-		err = gitrepo.ErrEntry
-	}
-	if err != nil {
-		return err
-	}
-	infos, err := c.s.blobInfo(&c.repo, []gitrepo.Entry{e})
-	if err != nil {
-		return err
-	}
-	info := infos[e.Hash.String()]
 	page := view.File{
 		Page: c.newPage(path.Join(c.repo.FullName(), c.path)), Repo: c.repoHead(nil), Path: c.trail(c.rev, c.path),
 		Download: c.at("resolve", c.rev, c.path),

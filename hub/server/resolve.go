@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
+	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 )
 
 // resolve sends a file of a revision.
@@ -20,23 +21,34 @@ func (c *call) resolve() error { return c.sendFile(true) }
 // raw sends what git keeps: for a large file, the pointer.
 func (c *call) raw() error { return c.sendFile(false) }
 
-func (c *call) sendFile(follow bool) error {
-	commit, err := c.commit()
+// fileEntry finds the file that the address names, and what is known of it.
+func (c *call) fileEntry() (gitrepo.Entry, meta.BlobInfo, error) {
+	_, e, err := c.entry(false)
 	if err != nil {
-		return err
-	}
-	e, err := c.git().Entry(commit, c.path)
-	if err == nil && e.Dir {
-		err = gitrepo.ErrEntry
-	}
-	if err != nil {
-		return err
+		return e, meta.BlobInfo{}, err
 	}
 	infos, err := c.s.blobInfo(&c.repo, []gitrepo.Entry{e})
+	return e, infos[e.Hash.String()], err
+}
+
+// entry finds the folder, or the file, that the address names, and its commit.
+func (c *call) entry(folder bool) (gitrepo.Hash, gitrepo.Entry, error) {
+	commit, err := c.commit()
+	if err != nil {
+		return commit, gitrepo.Entry{}, err
+	}
+	e, err := c.git().Entry(commit, c.path)
+	if err == nil && e.Dir != folder {
+		err = gitrepo.ErrEntry
+	}
+	return commit, e, err
+}
+
+func (c *call) sendFile(follow bool) error {
+	e, info, err := c.fileEntry()
 	if err != nil {
 		return err
 	}
-	info := infos[e.Hash.String()]
 	h := c.w.Header()
 	c.fileHeaders(path.Base(e.Path))
 	if follow && info.SHA != "" {

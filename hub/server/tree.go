@@ -48,14 +48,7 @@ type treeEntry struct {
 
 // tree lists a folder of a revision.
 func (c *call) tree() error {
-	commit, err := c.commit()
-	if err != nil {
-		return err
-	}
-	folder, err := c.git().Entry(commit, c.path)
-	if err == nil && !folder.Dir {
-		err = gitrepo.ErrEntry
-	}
+	commit, folder, err := c.entry(true)
 	if err != nil {
 		return err
 	}

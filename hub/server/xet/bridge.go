@@ -149,15 +149,24 @@ func telemetry(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{})
 }
 
-// headXorb says whether the scope has a xorb.
-func (b *Bridge) headXorb(w http.ResponseWriter, r *http.Request) {
-	g, ok := b.grant(w, r)
-	if !ok {
-		return
+// xorb gives the grant of the caller and the hash that the address names; else it
+// answers.
+func (b *Bridge) xorb(w http.ResponseWriter, r *http.Request) (g Grant, h Hash, ok bool) {
+	if g, ok = b.grant(w, r); !ok {
+		return g, h, false
 	}
 	h, err := ParseHash(r.PathValue("hash"))
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
+		return g, h, false
+	}
+	return g, h, true
+}
+
+// headXorb says whether the scope has a xorb.
+func (b *Bridge) headXorb(w http.ResponseWriter, r *http.Request) {
+	g, h, ok := b.xorb(w, r)
+	if !ok {
 		return
 	}
 	if !b.store.Has(g.scope(), h) {
@@ -169,13 +178,8 @@ func (b *Bridge) headXorb(w http.ResponseWriter, r *http.Request) {
 
 // putXorb takes a xorb.
 func (b *Bridge) putXorb(w http.ResponseWriter, r *http.Request) {
-	g, ok := b.grant(w, r)
+	g, h, ok := b.xorb(w, r)
 	if !ok {
-		return
-	}
-	h, err := ParseHash(r.PathValue("hash"))
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if r.ContentLength > MaxXorbBody {
