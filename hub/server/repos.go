@@ -400,12 +400,6 @@ func (c *call) duplicate() error {
 		if err := g.CopyCommit(c.git(), head, c.author(), "Duplicate from "+c.repo.FullName()); err != nil {
 			return nil, err
 		}
-		large, err := c.s.largeFiles(&c.repo, head)
-		for sha, size := range large { // a pointer alone proves nothing: the source must hold the file
-			if got, err := c.s.HasLFS(c.repo.ID, sha); err != nil || got != size {
-				delete(large, sha)
-			}
-		}
-		return large, err
+		return c.s.largeFiles(&c.repo, head)
 	})
 }

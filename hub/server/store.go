@@ -142,13 +142,17 @@ func infoOf(data []byte) meta.BlobInfo {
 	return meta.BlobInfo{Size: int64(len(data))}
 }
 
-// largeFiles lists the large files, with sizes, that a commit of a repo names.
+// largeFiles lists the large files, with sizes, that a commit of a repo names and the
+// repo holds: a pointer alone proves nothing.
 func (s *Server) largeFiles(r *meta.Repo, commit gitrepo.Hash) (map[string]int64, error) {
 	files := map[string]int64{}
 	err := s.eachPage(r, commit, func(_ []gitrepo.Entry, infos map[string]meta.BlobInfo) error {
 		for _, info := range infos {
-			if info.SHA != "" {
-				files[info.SHA] = info.Size
+			if info.SHA == "" {
+				continue
+			}
+			if size, err := s.HasLFS(r.ID, info.SHA); err == nil && size == info.Size {
+				files[info.SHA] = size
 			}
 		}
 		return nil
