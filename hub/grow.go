@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"math"
 	"math/rand/v2"
 	"strings"
 
@@ -18,8 +17,8 @@ func Grow(p *Pretrained, cfg *config.Config, seed uint64) SaveOptions {
 	return SaveOptions{
 		Config: cfg, Generation: p.Generation, FilesFrom: p.Dir, Derived: true,
 		Origin: func(spec swarm.TensorSpec) Origin {
-			if values, ok := newTensor(spec, rng); ok {
-				return Origin{Values: values}
+			if strings.HasPrefix(spec.Name, "backbone.router.") || strings.HasPrefix(spec.Name, "backbone.aggregator.") {
+				return Origin{Values: cfg.Swarm.Init(spec, rng)}
 			}
 			name := spec.Name
 			if spec.Encoder != swarm.None {
@@ -29,29 +28,4 @@ func Grow(p *Pretrained, cfg *config.Config, seed uint64) SaveOptions {
 			return Origin{Source: p, Name: name}
 		},
 	}
-}
-
-// newTensor draws the tensors that a plain model lacks: the router's table N(0, 1)
-// and projection N(0, 1/in), so that scores have unit variance; the aggregator's
-// projections U(±1/sqrt(d)); everything else 0.
-func newTensor(spec swarm.TensorSpec, rng *rand.Rand) ([]float32, bool) {
-	if !strings.HasPrefix(spec.Name, "backbone.router.") && !strings.HasPrefix(spec.Name, "backbone.aggregator.") {
-		return nil, false
-	}
-	values := make([]float32, spec.Elements())
-	var draw func() float64
-	switch strings.TrimPrefix(spec.Name, "backbone.") {
-	case "router.embeddings.weight":
-		draw = rng.NormFloat64
-	case "router.proj.weight":
-		draw = func() float64 { return rng.NormFloat64() / math.Sqrt(float64(spec.Shape[1])) }
-	case "aggregator.q.weight", "aggregator.k.weight":
-		draw = func() float64 { return (2*rng.Float64() - 1) / math.Sqrt(float64(spec.Shape[1])) }
-	default:
-		return values, true
-	}
-	for i := range values {
-		values[i] = float32(draw())
-	}
-	return values, true
 }

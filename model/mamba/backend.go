@@ -60,22 +60,34 @@ func defaultScan(b compute.Backend) Scan {
 	return ScanSequential
 }
 
-// ssdChunk is the longest chunk of the SSD algorithm that is built: longer ones
-// cost more arithmetic, shorter ones a larger graph with more launches.
-func ssdChunk(b compute.Backend) int {
-	if OnGPU(b) {
+// ssdChunk is the longest chunk of the SSD algorithm that is built for T tokens of
+// B texts: longer ones cost more arithmetic and memory. On a GPU few tokens are
+// bound by launches, of which fewer chunks need fewer.
+func ssdChunk(b compute.Backend, B, T int) int {
+	const launchBound = 8192 // tokens
+	if OnGPU(b) && B*T <= launchBound {
 		return 256
 	}
 	return 64
 }
 
-// product contracts rows [n, in] with weight [out, in] and returns [n, out] in f32.
-// A CPU widens a weight of low precision, which XLA fuses into a matrix-vector
-// product; a GPU has units for bf16 times bf16 that add up in f32.
+// product contracts rows [n, in] with weight [out, in] and returns [n, out] in the
+// type of rows. A CPU widens a weight of low precision, which XLA fuses into a
+// matrix-vector product; a GPU has units for bf16 times bf16 that add up in f32.
 func product(rows, weight *Node) *Node {
+	if rows.DType() == dtypes.BFloat16 {
+		return DotNarrow(rows, []int{1}, nil, ConvertDType(weight, dtypes.BFloat16), []int{1}, nil)
+	}
 	if weight.DType() == dtypes.BFloat16 && OnGPU(rows.Graph().Backend()) {
 		return Dot(ConvertDType(rows, dtypes.BFloat16), weight).WithAccumulatorDType(dtypes.Float32).WithOutputDType(dtypes.Float32).
 			General([]int{1}, nil, []int{1}, nil)
 	}
 	return DotGeneral(rows, []int{1}, nil, widen(weight), []int{1}, nil)
+}
+
+// DotNarrow is DotGeneral for operands in bf16: so are its result and, other than
+// those of GoMLX's default, the products of its gradient. The back end still adds
+// up in f32.
+func DotNarrow(lhs *Node, lhsContract, lhsBatch []int, rhs *Node, rhsContract, rhsBatch []int) *Node {
+	return Dot(lhs, rhs).WithAccumulatorDType(dtypes.InvalidDType).General(lhsContract, lhsBatch, rhsContract, rhsBatch)
 }

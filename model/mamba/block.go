@@ -11,7 +11,7 @@ import (
 func (c Config) Block(w Weights, x *Node, s State, span Span) (*Node, State) {
 	x.AssertDims(-1, -1, c.DModel)
 	y, z, next := c.Scan(w, c.Enter(w, x), s, span)
-	return Add(x, c.Leave(w, y, z)), next
+	return Add(x, widen(c.Leave(w, y, z))), next
 }
 
 // Enter normalises and projects: in_proj(norm(x)).
@@ -25,7 +25,7 @@ func (c Config) Enter(w Weights, x *Node) *Node {
 // built inside a loop.
 // x: [..., d], normalised. Returns [..., InProjDim].
 func (c Config) In(w Weights, x *Node) *Node {
-	return linear(w, "mixer.in_proj", Mul(x, alignRight(w("norm.weight"), x.Rank())), c.UseBias)
+	return linear(w, "mixer.in_proj", c.narrow(Mul(x, alignVector(w("norm.weight"), x.Rank()))), c.UseBias)
 }
 
 // Scan runs convolution and state space over what Enter returned.
@@ -51,6 +51,7 @@ func (c Config) Leave(w Weights, y, z *Node) *Node {
 // norm's weight.
 // y, z: [B, T, di]. Returns the same shape.
 func (c Config) Gate(y, z *Node) *Node {
+	y, z = widen(y), widen(z)
 	if c.Kind != Mamba2 || !c.RMSNorm {
 		return Mul(y, silu(z))
 	}
@@ -73,7 +74,7 @@ func (c Config) Gate(y, z *Node) *Node {
 // x: [..., di]. Returns [..., d].
 func (c Config) Out(w Weights, x *Node) *Node {
 	if c.Kind == Mamba2 && c.RMSNorm {
-		x = Mul(x, alignRight(w("mixer.norm.weight"), x.Rank()))
+		x = Mul(x, alignVector(w("mixer.norm.weight"), x.Rank()))
 	}
-	return linear(w, "mixer.out_proj", x, c.UseBias)
+	return linear(w, "mixer.out_proj", c.narrow(x), c.UseBias)
 }

@@ -1,6 +1,10 @@
 package mamba
 
-import "math"
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+)
 
 // Kind names the block that a layer uses; its values are HuggingFace's model_type.
 type Kind string
@@ -53,6 +57,11 @@ type Config struct {
 	NormEps          float64 // layer_norm_epsilon
 	MixerNormEps     float64 // mixer_rms_eps (Falcon only)
 	TieWordEmbedding bool    // tie_word_embeddings: the head is the embedding
+
+	// Compute is the type of what an operation hands to the next where much of it is
+	// kept for a gradient: bf16 in training on a GPU. Zero means f32. It is no part of
+	// config.json.
+	Compute dtypes.DType
 
 	// ScanForm is how Mamba-1 computes a sequence; zero lets the back end choose. It
 	// is no part of config.json.

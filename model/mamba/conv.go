@@ -12,10 +12,10 @@ import (
 func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	K, C, T := c.DConv, c.ConvDim(), x.Shape().Dimensions[1]
 	x = span.zero(x)
-	extended := Concatenate([]*Node{state, x}, 1)              // [B, K-1+T, C]
-	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1) // [K, C]
+	extended := Concatenate([]*Node{ConvertDType(state, x.DType()), x}, 1) // [B, K-1+T, C]
+	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1)             // [K, C]
 	for k := range K {
-		term := Mul(Slice(extended, AxisRange(), AxisRange(k, k+T)), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
+		term := Mul(widen(Slice(extended, AxisRange(), AxisRange(k, k+T))), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
 		if y == nil {
 			y = term
 		} else {
@@ -29,5 +29,5 @@ func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	if span.Length != nil {
 		next = sliceAt(extended, 1, span.Length, K-1)
 	}
-	return span.zero(silu(y)), next
+	return c.narrow(span.zero(silu(y))), widen(next)
 }

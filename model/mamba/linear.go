@@ -21,7 +21,8 @@ func (w Weights) In(prefix string) Weights {
 // fuses the conversion into a matrix-vector product, so decoding reads only the
 // stored bytes; with several rows one matrix at a time is widened in memory.
 //
-// x: [..., in]. Returns [..., out] in f32.
+// x: [..., in], f32 or bf16. Returns [..., out] in the same type. W may be a stack
+// [E, out, in], as may the bias; x is then [E, n, in].
 func linear(w Weights, name string, x *Node, bias bool) *Node {
 	y := matmul(x, w(name+".weight"))
 	if w(name+".weight").DType() == dtypes.Int8 {
@@ -29,14 +30,17 @@ func linear(w Weights, name string, x *Node, bias bool) *Node {
 		y = Mul(y, alignRight(scale, y.Rank()))
 	}
 	if bias {
-		y = Add(y, alignRight(w(name+".bias"), y.Rank()))
+		y = Add(y, alignVector(ConvertDType(w(name+".bias"), y.DType()), y.Rank()))
 	}
 	return y
 }
 
 // matmul contracts the last axis of x [..., in] with weight [out, in] and returns
-// [..., out] in f32.
+// [..., out] in the type of x.
 func matmul(x, weight *Node) *Node {
+	if weight.Rank() == 3 {
+		return batchDot(x, []int{2}, []int{0}, ConvertDType(weight, x.DType()), []int{2}, []int{0})
+	}
 	dims := x.Shape().Dimensions
 	in := dims[len(dims)-1]
 	rows := Reshape(x, x.Shape().Size()/in, in) // [rows, in]
@@ -51,6 +55,20 @@ func alignRight(v *Node, rank int) *Node {
 		dims[i] = 1
 	}
 	dims[rank-1] = v.Shape().Size()
+	return Reshape(v, dims...)
+}
+
+// alignVector is alignRight for a layer's vector [n], or for a stack of them [E, n]
+// beside values [E, ..., n].
+func alignVector(v *Node, rank int) *Node {
+	if v.Rank() == 1 {
+		return alignRight(v, rank)
+	}
+	dims := make([]int, rank)
+	for i := range dims {
+		dims[i] = 1
+	}
+	dims[0], dims[rank-1] = v.Shape().Dimensions[0], v.Shape().Dimensions[1]
 	return Reshape(v, dims...)
 }
 
@@ -97,6 +115,15 @@ func part(x *Node, from, to int) *Node {
 	}
 	spec[x.Rank()-1] = AxisRange(from, to)
 	return Slice(x, spec...)
+}
+
+// narrow converts to the type in which the configuration keeps values between
+// operations.
+func (c Config) narrow(x *Node) *Node {
+	if c.Compute == dtypes.InvalidDType || c.Compute == x.DType() {
+		return x
+	}
+	return ConvertDType(x, c.Compute)
 }
 
 // widen converts to f32.

@@ -18,26 +18,27 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	z = part(proj, 0, di)
 	xBC, conv := c.conv(w, part(proj, di, di+c.ConvDim()), s.Conv, span)
 
-	delta := softplus(Add(part(proj, di+c.ConvDim(), c.InProjDim()), alignRight(w("dt_bias"), 3)))
+	delta := softplus(Add(widen(part(proj, di+c.ConvDim(), c.InProjDim())), alignRight(w("dt_bias"), 3)))
 	if low, high := c.TimeStepLimit[0], c.TimeStepLimit[1]; low > 0 || !math.IsInf(high, 1) {
 		delta = MinScalar(MaxScalar(delta, low), math.Min(high, math.MaxFloat32)) // Clip has no gradient
 	}
 	delta = span.zero(delta) // [B, T, H]
 
-	x := part(xBC, 0, di)                                         // [B, T, di]
-	Bt := Reshape(part(xBC, di, di+G*N), B, T, G, N)              // [B, T, G, N]
-	Ct := Reshape(part(xBC, di+G*N, di+2*G*N), B, T, G, N)        // [B, T, G, N]
-	A := Neg(Exp(w("A_log")))                                     // [H]
-	dx := Mul(Reshape(x, B, T, H, P), Reshape(delta, B, T, H, 1)) // [B, T, H, P]
-	dA := Mul(delta, alignRight(A, 3))                            // [B, T, H]
+	x := part(xBC, 0, di)                                  // [B, T, di]
+	Bt := Reshape(part(xBC, di, di+G*N), B, T, G, N)       // [B, T, G, N]
+	Ct := Reshape(part(xBC, di+G*N, di+2*G*N), B, T, G, N) // [B, T, G, N]
+	A := Neg(Exp(w("A_log")))                              // [H]
+	heads := widen(Reshape(x, B, T, H, P))                 // [B, T, H, P]
+	dx := c.narrow(Mul(heads, Reshape(delta, B, T, H, 1))) // [B, T, H, P]
+	dA := Mul(delta, alignRight(A, 3))                     // [B, T, H]
 	var ssm *Node
 	if T == 1 {
 		y, ssm = ssdStep(s.SSM, dA, dx, Bt, Ct)
 	} else {
-		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend()), T))
+		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend(), B, T), T))
 	}
-	skip := Mul(Reshape(x, B, T, H, P), Reshape(w("D"), 1, 1, H, 1)) // [B, T, H, P]
-	return Add(y, Reshape(skip, B, T, di)), z, State{conv, ssm}
+	skip := Mul(heads, Reshape(w("D"), 1, 1, H, 1)) // [B, T, H, P]
+	return c.narrow(Add(y, Reshape(skip, B, T, di))), z, State{conv, ssm}
 }
 
 // ssdStep is ssd for T = 1: h = exp(dA)·h + dx ⊗ B, y = h·C.
@@ -53,12 +54,12 @@ func ssdStep(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
 
 // ssd computes h_t = exp(dA_t)·h_{t-1} + B_t ⊗ dx_t and y_t = C_t·h_t by the
 // chunked algorithm of Dao & Gu 2024, Listing 1: matrix products inside chunks of
-// Q tokens, and a recurrence from chunk to chunk. It is differentiable.
+// Q tokens, and one from chunk to chunk. It is differentiable. The decays are f32;
+// what they are multiplied with keeps the type of dx.
 //
 // h: [B, G, W, N] with W = (H/G)·P; dA: [B, T, H]; dx: [B, T, H, P]; Bt, Ct:
-// [B, T, G, N]. Returns y [B, T, di] and the last h.
+// [B, T, G, N]. Returns y [B, T, di] in f32 and the last h.
 func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
-	g := h.Graph()
 	B, T, H, P := dx.Shape().Dimensions[0], dx.Shape().Dimensions[1], dx.Shape().Dimensions[2], dx.Shape().Dimensions[3]
 	G, N := Bt.Shape().Dimensions[2], Bt.Shape().Dimensions[3]
 	n := (T + Q - 1) / Q
@@ -69,40 +70,72 @@ func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
 	dx = TransposeAllDims(Reshape(dx, B*n, Q, G, J, P), 0, 2, 3, 1, 4) // [Bn, G, J, Q, P]
 	Bt = TransposeAllDims(Reshape(Bt, B*n, Q, G, N), 0, 2, 1, 3)       // [Bn, G, Q, N]
 	Ct = TransposeAllDims(Reshape(Ct, B*n, Q, G, N), 0, 2, 1, 3)       // [Bn, G, Q, N]
-
-	// sum[i] = dA_0 + … + dA_i; decay from j to i is exp(sum[i] - sum[j]), i >= j.
-	lower := LowerTriangular(g, Q)                                                           // [Q, Q], i >= j
-	sum := DotGeneral(dA, []int{3}, nil, ConvertDType(lower, dtypes.Float32), []int{1}, nil) // [Bn, G, J, Q]
-	gap := Sub(ExpandAxes(sum, 4), ExpandAxes(sum, 3))                                       // [Bn, G, J, Q, Q]
-	mask := BroadcastToDims(Reshape(lower, 1, 1, 1, Q, Q), B*n, G, J, Q, Q)
-	decay := Exp(Where(mask, gap, FillScalar(g, gap.Shape(), -1e30))) // [Bn, G, J, Q, Q]
+	like := func(x *Node) *Node { return ConvertDType(x, dx.DType()) }
 
 	// Within a chunk: y_i = Σ_{j<=i} (C_i·B_j) decay_ij dx_j.
-	CB := DotGeneral(Ct, []int{3}, []int{0, 1}, Bt, []int{3}, []int{0, 1})          // [Bn, G, Q, Q]
-	M := Mul(decay, ExpandAxes(CB, 2))                                              // [Bn, G, J, Q, Q]
-	inside := DotGeneral(M, []int{4}, []int{0, 1, 2}, dx, []int{3}, []int{0, 1, 2}) // [Bn, G, J, Q, P]
+	sum := prefixSums(dA)                                                                // [Bn, G, J, Q], dA_0 + … + dA_i
+	CB := batchDot(Ct, []int{3}, []int{0, 1}, Bt, []int{3}, []int{0, 1})                 // [Bn, G, Q, Q]
+	M := like(Mul(decays(sum), ExpandAxes(widen(CB), 2)))                                // [Bn, G, J, Q, Q]
+	inside := widen(batchDot(M, []int{4}, []int{0, 1, 2}, dx, []int{3}, []int{0, 1, 2})) // [Bn, G, J, Q, P]
 
-	// What each chunk adds to the state, and how far it lets the state before decay.
-	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))  // [Bn, G, J, 1]
-	late := Mul(dx, ExpandAxes(Exp(Sub(total, sum)), 4))                        // [Bn, G, J, Q, P]
-	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)         // [Bn, G, Q, W]
-	added := DotGeneral(late, []int{2}, []int{0, 1}, Bt, []int{2}, []int{0, 1}) // [Bn, G, W, N]
-	added = Reshape(added, B, n, G, W, N)
-	kept := Reshape(BroadcastToDims(Exp(total), B*n, G, J, P), B, n, G, W, 1) // [B, n, G, W, 1]
+	// What each chunk adds to the state.
+	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))       // [Bn, G, J, 1]
+	late := like(Mul(widen(dx), ExpandAxes(Exp(Sub(total, sum)), 4)))                // [Bn, G, J, Q, P]
+	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)              // [Bn, G, Q, W]
+	added := widen(batchDot(late, []int{2}, []int{0, 1}, Bt, []int{2}, []int{0, 1})) // [Bn, G, W, N]
 
-	// From chunk to chunk.
-	before := make([]*Node, n)
-	for i := range n {
-		at := func(x *Node, m int) *Node { return Reshape(Slice(x, AxisRange(), AxisRange(i, i+1)), B, G, W, m) }
-		before[i] = Reshape(h, B, 1, G, W, N)
-		h = Add(Mul(h, at(kept, 1)), at(added, N))
+	// From chunk to chunk: the state before chunk i is Σ_{m<=i} decay_im a_m, with a_0
+	// the first state and a_m what chunk m-1 adds.
+	a := Concatenate([]*Node{Reshape(h, B, 1, G, J, P*N), Reshape(added, B, n, G, J, P*N)}, 1)
+	between := TransposeAllDims(Reshape(total, B, n, G, J), 0, 2, 3, 1)                        // [B, G, J, n]
+	between = prefixSums(padFront(between))                                                    // [B, G, J, n+1]
+	states := batchDot(decays(between), []int{4}, []int{0, 1, 2}, a, []int{1}, []int{0, 2, 3}) // [B, G, J, n+1, PN]
+	states = TransposeAllDims(Reshape(states, B, G, J, n+1, P, N), 0, 3, 1, 2, 4, 5)           // [B, n+1, G, J, P, N]
+	entering := Reshape(Slice(states, AxisRange(), AxisRange(0, n)), B*n, G, W, N)
+	last = Reshape(Slice(states, AxisRange(), AxisRange(n)), B, G, W, N)
+
+	carried := widen(batchDot(Ct, []int{3}, []int{0, 1}, like(entering), []int{3}, []int{0, 1})) // [Bn, G, Q, W]
+	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)                 // [Bn, G, J, Q, P]
+	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                                    // [Bn, G, J, Q, P]
+	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                               // [B, nQ, di]
+	return Slice(y, AxisRange(), AxisRange(0, T)), last
+}
+
+// prefixSums returns x_0 + … + x_i along the last axis.
+func prefixSums(x *Node) *Node {
+	n := x.Shape().Dimensions[x.Rank()-1]
+	lower := ConvertDType(LowerTriangular(x.Graph(), n), dtypes.Float32) // [n, n], i >= j
+	return DotGeneral(x, []int{x.Rank() - 1}, nil, lower, []int{1}, nil)
+}
+
+// decays returns exp(sum_i - sum_j) for i >= j and 0 elsewhere: how far what was
+// added at j has decayed at i. sum: [..., n]. Returns [..., n, n].
+func decays(sum *Node) *Node {
+	g, axis := sum.Graph(), sum.Rank()
+	n := sum.Shape().Dimensions[axis-1]
+	gap := Sub(ExpandAxes(sum, axis), ExpandAxes(sum, axis-1))
+	ones := make([]int, axis+1)
+	for i := range ones {
+		ones[i] = 1
 	}
-	entering := Reshape(Concatenate(before, 1), B*n, G, W, N)
-	carried := DotGeneral(Ct, []int{3}, []int{0, 1}, entering, []int{3}, []int{0, 1}) // [Bn, G, Q, W]
-	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)      // [Bn, G, J, Q, P]
-	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                         // [Bn, G, J, Q, P]
-	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                    // [B, nQ, di]
-	return Slice(y, AxisRange(), AxisRange(0, T)), h
+	ones[axis-1], ones[axis] = n, n
+	lower := BroadcastToDims(Reshape(LowerTriangular(g, n), ones...), gap.Shape().Dimensions...)
+	return Exp(Where(lower, gap, FillScalar(g, gap.Shape(), -1e30)))
+}
+
+// padFront puts a zero before the last axis.
+func padFront(x *Node) *Node {
+	dims := append([]int{}, x.Shape().Dimensions...)
+	dims[x.Rank()-1] = 1
+	return Concatenate([]*Node{Zeros(x.Graph(), shapes.Make(x.DType(), dims...)), x}, x.Rank()-1)
+}
+
+// batchDot is DotGeneral in the type of its operands, gradient included.
+func batchDot(lhs *Node, lhsContract, lhsBatch []int, rhs *Node, rhsContract, rhsBatch []int) *Node {
+	if lhs.DType() == dtypes.BFloat16 {
+		return DotNarrow(lhs, lhsContract, lhsBatch, rhs, rhsContract, rhsBatch)
+	}
+	return DotGeneral(lhs, lhsContract, lhsBatch, rhs, rhsContract, rhsBatch)
 }
 
 // padTime appends zeros to axis 1 of x until it has T entries: with dA = 0 and

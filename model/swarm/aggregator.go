@@ -15,10 +15,11 @@ import (
 // with n the RMS normalisation without a weight. The mix is convex: equal inputs
 // pass through unchanged, and one slot is the identity.
 //
-// x: [B, T, d], the embeddings; slots: k × [B, T, d]. Returns [B, T, d].
-func (c Config) aggregate(core mamba.Weights, x *Node, slots []*Node, routing Routing) *Node {
+// x: [B, T, d], the embeddings; slots: k × [B, T, d]; routing: [T, k] for all texts
+// or [B, T, k]. Returns [B, T, d] and alpha [B, T, k]; that of one slot is nil.
+func (c Config) aggregate(core mamba.Weights, x *Node, slots []*Node, routing Routing) (fused, alpha *Node) {
 	if len(slots) == 1 {
-		return slots[0]
+		return slots[0], nil
 	}
 	query, key := core("aggregator.q.weight"), core("aggregator.k.weight") // [dim, d]
 	quality := core("aggregator.quality.weight")                           // [1, d]
@@ -34,10 +35,13 @@ func (c Config) aggregate(core mamba.Weights, x *Node, slots []*Node, routing Ro
 	score = MulScalar(score, 1/math.Sqrt(float64(c.AggregatorDim))) // [BT, k]
 	score = Add(score, Reshape(project(n, Reshape(quality, 1, d)), B*T, k))
 
-	prior := Add(Log(MaxScalar(routing.Gates, minGate)), routing.Quality) // [T, k]
-	score = Add(score, Reshape(BroadcastPrefix(prior, B), B*T, k))
-	alpha := Softmax(score, -1) // [BT, k]
-	return ReduceSum(Mul(stacked, Reshape(alpha, B, T, k, 1)), 2)
+	prior := Add(Log(MaxScalar(routing.Gates, minGate)), routing.Quality) // [T, k] or [B, T, k]
+	if prior.Rank() == 2 {
+		prior = BroadcastPrefix(prior, B)
+	}
+	alpha = Softmax(Add(score, Reshape(prior, B*T, k)), -1) // [BT, k]
+	fused = ReduceSum(Mul(stacked, Reshape(alpha, B, T, k, 1)), 2)
+	return fused, Reshape(alpha, B, T, k)
 }
 
 // minGate keeps the logarithm of a gate finite in f32.

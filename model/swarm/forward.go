@@ -39,7 +39,8 @@ func (c Config) Encode(core mamba.Weights, bank []mamba.Weights, ids *Node, rout
 		return x, nil
 	}
 	slots, next := c.encode(core, bank, x, routing, states, span)
-	return c.aggregate(core, x, slots, routing), next
+	fused, _ := c.aggregate(core, x, slots, routing)
+	return fused, next
 }
 
 // Decode runs the decoder's layers over x [B, T, d]. Returns the hidden states

@@ -245,7 +245,8 @@ func (b *graphBuilder) encode() (*Node, []mamba.State) {
 	}
 	x := c.Base.Embed(b.core, ids)
 	slots, next := c.encodeGrouped(b.core, g, x, states, b.span)
-	return c.aggregate(b.core, x, slots, routing), next
+	fused, _ := c.aggregate(b.core, x, slots, routing)
+	return fused, next
 }
 
 // encoderParts adds ids, routing and the weights of as many encoders as inputs.

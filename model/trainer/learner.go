@@ -1,0 +1,345 @@
+package trainer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/mamba-encoder-swarm/mes/model/mamba"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+)
+
+// learnerConfig is what a phase's programs are built from.
+type learnerConfig struct {
+	Model     swarm.Config
+	Trainable func(name string) bool // by name in a checkpoint; of a stack, all or none
+	SeqLen    int                    // T
+	Batch     int                    // B, texts of a program's run
+	BFloat16  bool                   // keep values between operations in bf16
+	Losses    Losses
+	Optimizer AdamW
+	Learn     swarm.LearnConfig
+	Teach     bool   // each text's own encoder runs, whatever its score
+	owned     []bool // [E], encoders that a domain has
+}
+
+// network returns the model as the training graph computes it.
+func (c *learnerConfig) network() swarm.Config {
+	net := c.Model
+	net.Base.ScanForm = mamba.ScanAssociative
+	if c.BFloat16 {
+		net.Base.Compute = dtypes.BFloat16
+	}
+	return net
+}
+
+// learner holds a phase's tensors on the device and does its steps.
+type learner struct {
+	learnerConfig
+	backend           compute.Backend
+	specs             []mamba.TensorSpec
+	trainable         []string
+	gradients, update *program
+	state             buffers // p/name of every tensor; m/, v/ and g/name of those that learn; count
+}
+
+// newLearner compiles a phase's programs and brings its tensors to the device.
+func newLearner(b compute.Backend, c learnerConfig, p Params) (*learner, error) {
+	c.Optimizer = c.Optimizer.withDefaults()
+	l := &learner{learnerConfig: c, backend: b, specs: deviceSpecs(c.Model), state: buffers{}}
+	for _, spec := range l.specs {
+		if c.Trainable(rows(c.Model, spec.Name)[0]) && spec.Name != balanceBias {
+			l.trainable = append(l.trainable, spec.Name)
+		}
+	}
+	if len(l.trainable) == 0 {
+		return nil, fmt.Errorf("the phase trains no tensor of the model")
+	}
+	var err error
+	if l.gradients, err = l.compileGradients(); err != nil {
+		return nil, err
+	}
+	if l.update, err = l.compileUpdate(); err != nil {
+		return nil, err
+	}
+	if err := l.load(p); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *learner) close() {
+	l.state.finalize()
+	l.gradients.exec.Finalize()
+	l.update.exec.Finalize()
+}
+
+func (l *learner) shape(name string) shapes.Shape {
+	i := slices.IndexFunc(l.specs, func(s mamba.TensorSpec) bool { return s.Name == name })
+	return shapes.Make(dtypes.Float32, l.specs[i].Shape...)
+}
+
+// prefixed returns an input for each of the names, under a prefix.
+func (l *learner) prefixed(prefix string, names []string, donate bool) []input {
+	var in []input
+	for _, name := range names {
+		in = append(in, input{prefix + name, l.shape(name), donate})
+	}
+	return in
+}
+
+func (l *learner) batchInputs() []input {
+	return []input{
+		{"ids", shapes.Make(dtypes.Int32, l.Batch, l.SeqLen+1), true},
+		{"encoder", shapes.Make(dtypes.Int32, l.Batch), true},
+		{"weight", shapes.Make(dtypes.Float32, l.Batch), true},
+	}
+}
+
+// compileGradients adds a batch's gradients to g/.
+func (l *learner) compileGradients() (*program, error) {
+	in := l.batchInputs()
+	for _, spec := range l.specs {
+		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
+	}
+	in = append(in, l.prefixed("g/", l.trainable, true)...)
+	return compile(l.backend, "gradients", in, func(in map[string]*Node, out *outputs) {
+		w := func(name string) *Node { return in["p/"+name] }
+		m := l.measure(func(name string) *Node {
+			if n := w(name); n != nil {
+				return n
+			}
+			panic(fmt.Errorf("the model has no tensor %q", name))
+		}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+		by := make([]*Node, len(l.trainable))
+		for i, name := range l.trainable {
+			by[i] = w(name)
+		}
+		for i, grad := range Gradient(m.loss, by...) {
+			out.add("g/"+l.trainable[i], Add(in["g/"+l.trainable[i]], grad))
+		}
+		out.add("stats", m.stats)
+		out.add("rows", m.rows)
+		if m.load != nil {
+			out.add("load", m.load)
+		}
+	})
+}
+
+// compileUpdate takes the mean of the gradients in g/ over some batches and clears them.
+func (l *learner) compileUpdate() (*program, error) {
+	scalar := shapes.Make(dtypes.Float32)
+	in := []input{{"lr", scalar, true}, {"share", scalar, true}, {"count", scalar, true}}
+	for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
+		in = append(in, l.prefixed(prefix, l.trainable, true)...)
+	}
+	return compile(l.backend, "update", in, func(in map[string]*Node, out *outputs) {
+		by := func(prefix string) map[string]*Node {
+			nodes := map[string]*Node{}
+			for _, name := range l.trainable {
+				nodes[name] = in[prefix+name]
+			}
+			return nodes
+		}
+		grad := by("g/")
+		for name, g := range grad {
+			grad[name] = Mul(g, in["share"])
+		}
+		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in["lr"], in["count"])
+		for i, name := range l.trainable {
+			out.add("p/"+name, p[i])
+			out.add("m/"+name, m[i])
+			out.add("v/"+name, v[i])
+			out.add("g/"+name, ZerosLike(p[i]))
+		}
+		out.add("count", count)
+		out.add("norm", norm)
+	})
+}
+
+// upload brings values to the device.
+func (l *learner) upload(name string, values any, shape shapes.Shape) error {
+	b, err := l.backend.BufferFromFlatData(0, values, shape)
+	if err != nil {
+		return fmt.Errorf("upload %s: %w", name, err)
+	}
+	if old := l.state[name]; old != nil {
+		_ = old.Finalize() // what it held is replaced
+	}
+	l.state[name] = b
+	return nil
+}
+
+// load brings a model's tensors to the device, with an optimizer that has seen nothing.
+func (l *learner) load(p Params) error {
+	for _, spec := range l.specs {
+		flat := make([]float32, 0, spec.Elements())
+		for _, name := range rows(l.Model, spec.Name) {
+			t, ok := p[name]
+			if !ok {
+				return fmt.Errorf("the model has no tensor %s", name)
+			}
+			flat = append(flat, t.Values...)
+		}
+		if len(flat) != spec.Elements() {
+			return fmt.Errorf("tensor %s: %d values, expected %v", spec.Name, len(flat), spec.Shape)
+		}
+		if err := l.upload("p/"+spec.Name, flat, l.shape(spec.Name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range l.trainable {
+		for _, prefix := range []string{"m/", "v/", "g/"} {
+			if err := l.upload(prefix+name, make([]float32, l.shape(name).Size()), l.shape(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return l.upload("count", []float32{0}, shapes.Make(dtypes.Float32))
+}
+
+// rowsOfBatch is a batch on the host.
+type rowsOfBatch struct {
+	ids     []int32   // [B, T+1]
+	encoder []int32   // [B]
+	weight  []float32 // [B]
+}
+
+// result is what a step gave.
+type result struct {
+	stats [numStats]float64 // means over the batches; counts are sums
+	rows  []float64         // cross-entropy of each text, batch after batch
+	load  []float64         // [E] chunks
+	norm  float64
+}
+
+// step learns from some batches, of which each is one run of the gradients' program.
+func (l *learner) step(batches []rowsOfBatch, lr float64) (func() (result, error), error) {
+	var outs []buffers
+	for _, batch := range batches {
+		for name, v := range batch.values() {
+			if err := l.upload(name, v, l.batchShape(name)); err != nil {
+				return nil, err
+			}
+		}
+		out, err := l.gradients.run(l.state)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range l.trainable {
+			l.state["g/"+name] = out["g/"+name]
+			delete(out, "g/"+name)
+		}
+		outs = append(outs, out)
+	}
+	scalar := shapes.Make(dtypes.Float32)
+	if err := l.upload("lr", []float32{float32(lr)}, scalar); err != nil {
+		return nil, err
+	}
+	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar); err != nil {
+		return nil, err
+	}
+	out, err := l.update.run(l.state)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range l.trainable {
+		for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
+			l.state[prefix+name] = out[prefix+name]
+			delete(out, prefix+name)
+		}
+	}
+	l.state["count"] = out["count"]
+	delete(out, "count")
+	return func() (result, error) { return l.result(outs, out) }, nil
+}
+
+func (l *learner) batchShape(name string) shapes.Shape {
+	for _, in := range l.batchInputs() {
+		if in.name == name {
+			return in.shape
+		}
+	}
+	return shapes.Shape{}
+}
+
+func (b rowsOfBatch) values() map[string]any {
+	return map[string]any{"ids": b.ids, "encoder": b.encoder, "weight": b.weight}
+}
+
+// result reads what the programs gave, and frees it.
+func (l *learner) result(batches []buffers, update buffers) (r result, err error) {
+	defer update.finalize()
+	for _, out := range batches {
+		defer out.finalize()
+		stats, err := read[float32](out["stats"], numStats)
+		if err != nil {
+			return r, err
+		}
+		for i, v := range stats {
+			if i < statDropped {
+				v /= float32(len(batches))
+			}
+			r.stats[i] += float64(v)
+		}
+		rows, err := read[float32](out["rows"], l.Batch)
+		if err != nil {
+			return r, err
+		}
+		for _, v := range rows {
+			r.rows = append(r.rows, float64(v))
+		}
+		if out["load"] == nil {
+			continue
+		}
+		load, err := read[float32](out["load"], l.Model.Router.NumEncoders)
+		if err != nil {
+			return r, err
+		}
+		if r.load == nil {
+			r.load = make([]float64, len(load))
+		}
+		for e, v := range load {
+			r.load[e] += float64(v)
+		}
+	}
+	norm, err := read[float32](update["norm"], 1)
+	if err != nil {
+		return r, err
+	}
+	r.norm = float64(norm[0])
+	return r, nil
+}
+
+// finite reports whether the step changed the weights.
+func (r result) finite() bool { return !math.IsNaN(r.norm) && !math.IsInf(r.norm, 0) }
+
+// balanceBias is the router's bias: no gradient reaches it.
+const balanceBias = "backbone.router.bias"
+
+// params reads the model's tensors from the device.
+func (l *learner) params() (Params, error) {
+	p := Params{}
+	for _, spec := range l.specs {
+		flat, err := read[float32](l.state["p/"+spec.Name], spec.Elements())
+		if err != nil {
+			return nil, err
+		}
+		names := rows(l.Model, spec.Name)
+		shape := spec.Shape
+		if len(names) > 1 || names[0] != spec.Name {
+			shape = shape[1:]
+		}
+		size := len(flat) / len(names)
+		for i, name := range names {
+			p[name] = Param{shape, flat[i*size:][:size:size]}
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,174 @@
+package trainer
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/gomlx/compute/dtypes"
+
+	"github.com/mamba-encoder-swarm/mes/model/mamba"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+)
+
+// Params are a model's tensors on the host, f32, by their names in a checkpoint. It
+// is a [swarm.Source].
+type Params map[string]Param
+
+// Param is one tensor.
+type Param struct {
+	Shape  []int
+	Values []float32
+}
+
+// Init draws a model's tensors, see [swarm.Config.Init].
+func Init(c swarm.Config, seed uint64) Params {
+	p, rng := Params{}, rand.New(rand.NewPCG(seed, 0))
+	for _, spec := range c.Tensors() {
+		p[spec.Name] = Param{spec.Shape, c.Init(spec, rng)}
+	}
+	return p
+}
+
+// Read takes a model's tensors from a checkpoint. The error names all that are
+// missing or do not fit.
+func Read(ctx context.Context, c swarm.Config, src swarm.Source) (Params, error) {
+	if err := c.Check(src, true); err != nil {
+		return nil, err
+	}
+	p := Params{}
+	for _, spec := range c.Tensors() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		values, err := swarm.ReadFloats(src, spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range values {
+			if v-v != 0 {
+				return nil, fmt.Errorf("tensor %s: element %d is %v; the weights are damaged", spec.Name, i, v)
+			}
+		}
+		p[spec.Name] = Param{spec.Shape, values}
+	}
+	return p, nil
+}
+
+// Info, Read and Release make Params a checkpoint.
+func (p Params) Info(name string) (dtypes.DType, []int, error) {
+	t, ok := p[name]
+	if !ok {
+		return 0, nil, fmt.Errorf("%w: %s", swarm.ErrNoTensor, name)
+	}
+	return dtypes.Float32, t.Shape, nil
+}
+
+// Read is part of [swarm.Source].
+func (p Params) Read(name string, dst []byte) error {
+	t, ok := p[name]
+	if !ok {
+		return fmt.Errorf("%w: %s", swarm.ErrNoTensor, name)
+	}
+	for i, v := range t.Values {
+		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(v))
+	}
+	return nil
+}
+
+// Release is part of [swarm.Source].
+func (p Params) Release([]string) {}
+
+// Grow makes a swarm of a plain model: every encoder has the plain model's first
+// layers plus noise, N(0, noise·rms of the tensor); router and aggregator are drawn.
+func (p Params) Grow(c swarm.Config, noise float64, seed uint64) Params {
+	out, rng := Params{}, rand.New(rand.NewPCG(seed, 1))
+	for _, spec := range c.Tensors() {
+		name := spec.Name
+		if spec.Encoder != swarm.None {
+			name = strings.Replace(name, fmt.Sprintf("encoders.%d.", spec.Encoder), "", 1)
+		}
+		from, ok := p[name]
+		switch {
+		case !ok:
+			out[spec.Name] = Param{spec.Shape, c.Init(spec, rng)}
+		case spec.Encoder <= 0:
+			out[spec.Name] = from
+		default:
+			out[spec.Name] = Param{spec.Shape, disturb(from.Values, noise, rng)}
+		}
+	}
+	return out
+}
+
+// disturb returns values plus noise relative to their root mean square.
+func disturb(values []float32, noise float64, rng *rand.Rand) []float32 {
+	var square float64
+	for _, v := range values {
+		square += float64(v) * float64(v)
+	}
+	scale := noise * math.Sqrt(square/float64(len(values)))
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i] = v + float32(scale*rng.NormFloat64())
+	}
+	return out
+}
+
+// Encoder is the plain model that encoder e makes with the decoder; the tensors are
+// shared with p.
+func (p Params) Encoder(c swarm.Config, e int) Params {
+	out := Params{}
+	for _, spec := range c.CoreTensors() {
+		if !strings.HasPrefix(spec.Name, "backbone.router.") && !strings.HasPrefix(spec.Name, "backbone.aggregator.") {
+			out[spec.Name] = p[spec.Name]
+		}
+	}
+	for _, spec := range c.EncoderTensors(e) {
+		out[strings.Replace(spec.Name, fmt.Sprintf("encoders.%d.", e), "", 1)] = p[spec.Name]
+	}
+	return out
+}
+
+// SetEncoder puts the tensors of a plain model in the place of encoder e's.
+func (p Params) SetEncoder(c swarm.Config, e int, plain Params) {
+	for _, spec := range c.EncoderTensors(e) {
+		p[spec.Name] = plain[strings.Replace(spec.Name, fmt.Sprintf("encoders.%d.", e), "", 1)]
+	}
+}
+
+// deviceSpecs lists a model's tensors as a training graph holds them: those that
+// encoders own as one stack for each layer, [E, …].
+func deviceSpecs(c swarm.Config) []mamba.TensorSpec {
+	var specs []mamba.TensorSpec
+	for _, spec := range c.CoreTensors() {
+		specs = append(specs, mamba.TensorSpec{Name: spec.Name, Shape: spec.Shape})
+	}
+	if c.Plain() {
+		return specs
+	}
+	for _, spec := range c.EncoderTensors(0) {
+		specs = append(specs, mamba.TensorSpec{
+			Name:  strings.Replace(spec.Name, "encoders.0.", "encoders.", 1),
+			Shape: append([]int{c.Router.NumEncoders}, spec.Shape...),
+		})
+	}
+	return specs
+}
+
+// rows returns the names in a checkpoint of a tensor on the device: its own, or one for
+// each encoder.
+func rows(c swarm.Config, name string) []string {
+	rest, stacked := strings.CutPrefix(name, "backbone.encoders.layers.")
+	if !stacked {
+		return []string{name}
+	}
+	names := make([]string, c.Router.NumEncoders)
+	for e := range names {
+		names[e] = fmt.Sprintf("backbone.encoders.%d.layers.%s", e, rest)
+	}
+	return names
+}
