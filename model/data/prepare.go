@@ -76,7 +76,7 @@ func Prepare(ctx context.Context, cfg PrepareConfig) (*Manifest, error) {
 		return nil, err
 	}
 	defer tok.Close()
-	p := &preparer{cfg: cfg, tok: tok, manifest: &Manifest{Version: manifestVersion, Tokenizer: info, Rules: cfg.Rules},
+	p := &preparer{cfg: cfg, tok: tokenizer.ForMany(tok), manifest: &Manifest{Version: manifestVersion, Tokenizer: info, Rules: cfg.Rules},
 		seen: map[[16]byte]bool{}, ids: map[[16]byte]bool{}, domains: map[string]bool{}}
 	for _, name := range cfg.Rules.Domains {
 		p.domains[name] = true
