@@ -47,7 +47,7 @@ func commands() []command {
 		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, configCommand,
 		pullCommand, publishCommand,
 		loginCommand, whoamiCommand, downloadCommand, uploadCommand, repoCommand, spaceCommand, cacheCommand,
-		benchCommand, envCommand, serveCommand, hubCommand, versionCommand,
+		plotCommand, benchCommand, envCommand, serveCommand, hubCommand, versionCommand,
 	}
 }
 

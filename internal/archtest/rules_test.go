@@ -31,7 +31,9 @@ var mayImport = map[string][]string{
 	"model/swarm":     {"model/mamba", "model/router", "internal/num"},
 	"model/engine": {"model/swarm", "model/router", "model/mamba", "model/tokenizer",
 		"internal/num"},
-	"model/config": {"model/mamba", "model/router", "model/swarm"},
+	"model/config":    {"model/mamba", "model/router", "model/swarm"},
+	"model/ckpt":      {"hub/safetensors"},
+	"model/telemetry": {},
 
 	"hub/safetensors":    {},
 	"hub/pickle":         {},
@@ -71,6 +73,7 @@ var bound = map[string]string{
 	"github.com/pierrec/lz4":             "hub/server/xet",
 	"github.com/yuin/goldmark":           "hub/server/view",
 	"github.com/microcosm-cc/bluemonday": "hub/server/view",
+	"gonum.org/v1/plot":                  "model/telemetry",
 }
 
 // environment lists the functions that read environment variables. Libraries
