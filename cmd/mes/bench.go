@@ -1,20 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/model/router"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
+	"github.com/mamba-encoder-swarm/mes/model/telemetry"
 )
 
 var benchCommand = command{
@@ -158,7 +156,7 @@ func (b *bench) measure(ctx context.Context, m *swarm.Model, r *benchReport) err
 		prefill, decode = append(prefill, milliseconds(p)), append(decode, milliseconds(d)/float64(b.decode))
 	}
 	r.PrefillMS, r.DecodeMSPerToken = median(prefill), median(decode)
-	r.RSSBytes = residentBytes()
+	r.RSSBytes = telemetry.ResidentBytes()
 	if pool := m.Pool(); pool != nil {
 		r.EncoderLoads = pool.Stats().Loads
 	}
@@ -229,23 +227,4 @@ func median(values []float64) float64 {
 	slices.Sort(values)
 	n := len(values)
 	return (values[(n-1)/2] + values[n/2]) / 2
-}
-
-// residentBytes returns the anonymous memory that the process holds, from Linux's
-// /proc; 0 elsewhere.
-func residentBytes() int64 {
-	data, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range bytes.Lines(data) {
-		fields := bytes.Fields(line)
-		if len(fields) == 3 && string(fields[0]) == "RssAnon:" {
-			kib, err := strconv.ParseInt(string(fields[1]), 10, 64)
-			if err == nil {
-				return kib << 10
-			}
-		}
-	}
-	return 0
 }
