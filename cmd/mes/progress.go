@@ -31,11 +31,13 @@ const (
 )
 
 func (m *Main) progress(name string) *progress {
-	p := &progress{w: m.Stderr, name: name, start: time.Now(), last: time.Now()}
-	if f, ok := m.Stderr.(*os.File); ok {
-		p.terminal = term.IsTerminal(int(f.Fd()))
-	}
-	return p
+	return &progress{w: m.Stderr, name: name, start: time.Now(), last: time.Now(), terminal: m.terminal()}
+}
+
+// terminal reports whether messages go to a terminal.
+func (m *Main) terminal() bool {
+	f, ok := m.Stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // set reports done of total units.

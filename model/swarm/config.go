@@ -34,3 +34,8 @@ type Config struct {
 
 // Plain reports whether the model is an ordinary Mamba without encoders.
 func (c Config) Plain() bool { return c.NumEncoderLayers == 0 }
+
+// Dense is the ordinary Mamba of the same layers, without encoders and router.
+func (c Config) Dense() Config {
+	return Config{Base: c.Base, Router: router.Config{NumEncoders: 1, EncodersPerToken: 1}}
+}

@@ -45,7 +45,8 @@ type learner struct {
 	specs             []mamba.TensorSpec
 	trainable         []string
 	gradients, update *program
-	state             buffers // p/name of every tensor; m/, v/ and g/name of those that learn; count
+	scorer            *program // compiled when it is first needed
+	state             buffers  // p/name of every tensor; m/, v/ and g/name of those that learn; count
 }
 
 // newLearner compiles a phase's programs and brings its tensors to the device.
@@ -78,6 +79,9 @@ func (l *learner) close() {
 	l.state.finalize()
 	l.gradients.exec.Finalize()
 	l.update.exec.Finalize()
+	if l.scorer != nil {
+		l.scorer.exec.Finalize()
+	}
 }
 
 func (l *learner) shape(name string) shapes.Shape {
@@ -207,8 +211,9 @@ func (l *learner) load(p Params) error {
 // rowsOfBatch is a batch on the host.
 type rowsOfBatch struct {
 	ids     []int32   // [B, T+1]
-	encoder []int32   // [B]
-	weight  []float32 // [B]
+	domain  []string  // [B]
+	encoder []int32   // [B], that of the domain, -1 for none
+	weight  []float32 // [B], of its cross-entropy
 }
 
 // result is what a step gave.
@@ -220,17 +225,15 @@ type result struct {
 }
 
 // step learns from some batches, of which each is one run of the gradients' program.
-func (l *learner) step(batches []rowsOfBatch, lr float64) (func() (result, error), error) {
+func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 	var outs []buffers
 	for _, batch := range batches {
-		for name, v := range batch.values() {
-			if err := l.upload(name, v, l.batchShape(name)); err != nil {
-				return nil, err
-			}
+		if err := l.put(batch); err != nil {
+			return result{}, err
 		}
 		out, err := l.gradients.run(l.state)
 		if err != nil {
-			return nil, err
+			return result{}, err
 		}
 		for _, name := range l.trainable {
 			l.state["g/"+name] = out["g/"+name]
@@ -240,14 +243,14 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (func() (result, error
 	}
 	scalar := shapes.Make(dtypes.Float32)
 	if err := l.upload("lr", []float32{float32(lr)}, scalar); err != nil {
-		return nil, err
+		return result{}, err
 	}
 	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar); err != nil {
-		return nil, err
+		return result{}, err
 	}
 	out, err := l.update.run(l.state)
 	if err != nil {
-		return nil, err
+		return result{}, err
 	}
 	for _, name := range l.trainable {
 		for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
@@ -257,20 +260,7 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (func() (result, error
 	}
 	l.state["count"] = out["count"]
 	delete(out, "count")
-	return func() (result, error) { return l.result(outs, out) }, nil
-}
-
-func (l *learner) batchShape(name string) shapes.Shape {
-	for _, in := range l.batchInputs() {
-		if in.name == name {
-			return in.shape
-		}
-	}
-	return shapes.Shape{}
-}
-
-func (b rowsOfBatch) values() map[string]any {
-	return map[string]any{"ids": b.ids, "encoder": b.encoder, "weight": b.weight}
+	return l.result(outs, out)
 }
 
 // result reads what the programs gave, and frees it.

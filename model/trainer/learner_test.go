@@ -76,11 +76,7 @@ func TestLearns(t *testing.T) {
 				batch := tinyBatch(c, l.Batch, l.SeqLen)
 				var losses []float64
 				for range 20 {
-					get, err := l.step([]rowsOfBatch{batch}, 0.01)
-					if err != nil {
-						t.Fatal(err)
-					}
-					r, err := get()
+					r, err := l.step([]rowsOfBatch{batch}, 0.01)
 					if err != nil {
 						t.Fatal(err)
 					}

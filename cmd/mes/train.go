@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/model/ckpt"
+	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+	"github.com/mamba-encoder-swarm/mes/model/telemetry"
+	"github.com/mamba-encoder-swarm/mes/model/trainer"
+)
+
+var trainCommand = command{
+	name: "train", args: "", summary: "train a plain Mamba or a swarm",
+	help: `
+Trains the model that -config describes on prepared data, as -plan says: its phases are
+seed (a plain model), branch (a specialist for each domain), router and joint, each of
+which may stand alone. The folder -o gets checkpoints, metrics.jsonl, files for
+TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
+the same command goes on from the last checkpoint.
+
+Example:
+  mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
+  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny`,
+	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
+		t := &training{m: m, model: modelFlags{m: m}}
+		fs.StringVar(&t.config, "config", "", "`file` config.json of the model, or a preset: tiny, small, base; needed")
+		fs.StringVar(&t.plan, "plan", "", "JSON `file` with the phases; needed")
+		fs.StringVar(&t.data, "data", "", "`folder` that mes data prepare wrote; needed")
+		fs.StringVar(&t.out, "o", "", "`folder` of the run; needed")
+		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
+		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
+		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
+		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
+		t.model.backendFlag(fs)
+		return t.run
+	},
+}
+
+// training is one run of the command.
+type training struct {
+	m                                              *Main
+	model                                          modelFlags
+	config, plan, data, out, tokenizer, init, http string
+	keep                                           int
+}
+
+func (t *training) run(ctx context.Context, args []string) (err error) {
+	if len(args) > 0 || t.config == "" || t.plan == "" || t.data == "" || t.out == "" {
+		return usageError("train needs -config, -plan, -data and -o; `mes help train` shows an example")
+	}
+	c, err := t.modelConfig()
+	if err != nil {
+		return err
+	}
+	plan, err := trainer.ReadPlan(t.plan)
+	if err != nil {
+		return err
+	}
+	if err := plan.Check(c.Swarm); err != nil {
+		return usageError("%s: %v", t.plan, err)
+	}
+	model := filepath.Join(t.out, "model")
+	if _, err := os.Stat(model); err == nil {
+		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
+	}
+	log := slog.New(slog.NewTextHandler(t.m.Stderr, nil))
+	checkpoints, err := ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, checkpoints.Close()) }()
+	start, err := t.start(ctx, c)
+	if err != nil {
+		return err
+	}
+	b, info, err := t.model.openBackend()
+	if err != nil {
+		return err
+	}
+	defer b.Finalize()
+	log.Info("training", "backend", info.Name, "run", t.out)
+	run := trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
+	params, err := t.follow(ctx, run)
+	if err != nil {
+		return err
+	}
+	_, err = t.m.save(ctx, "save", model, hub.SaveOptions{Config: c, FilesFrom: t.tokenizer, Derived: true,
+		Origin: func(spec swarm.TensorSpec) hub.Origin { return hub.Origin{Source: params, Name: spec.Name} }})
+	if err != nil {
+		return err
+	}
+	total, active := c.Swarm.Parameters()
+	fmt.Fprintf(t.m.Stdout, "%s: %s parameters, %s active\n", model, thousands(int64(total)), thousands(int64(active)))
+	return nil
+}
+
+// modelConfig reads -config, and makes it one of trained weights in f32.
+func (t *training) modelConfig() (*config.Config, error) {
+	var c *config.Config
+	var err error
+	if slices.Contains(config.PresetNames, t.config) {
+		c, err = config.Preset(t.config)
+	} else {
+		c, err = config.Load(t.config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.GrownFrom, c.Quantization, c.DType, c.RescaleResidual = "", nil, "float32", false
+	return c, c.Validate()
+}
+
+// start reads the tensors of -init: those of the model, or of its plain base.
+func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params, error) {
+	if t.init == "" {
+		return nil, nil
+	}
+	p, err := t.m.openWhole(ctx, t.init)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	whole := c.Swarm
+	if p.Config.Swarm.Plain() {
+		whole = c.Swarm.Dense()
+	}
+	params, err := trainer.Read(ctx, whole, p)
+	if err != nil {
+		return nil, fmt.Errorf("-init %s does not fit -config: %w", t.init, err)
+	}
+	return params, nil
+}
+
+// follow runs the trainer with its records, progress and live page.
+func (t *training) follow(ctx context.Context, run trainer.Config) (_ trainer.Params, err error) {
+	progress := &telemetry.Progress{Writer: t.m.Stderr, Terminal: t.m.terminal()}
+	defer progress.Finish()
+	var recorder *telemetry.Recorder
+	run.Record = func(r telemetry.Record) error {
+		progress.Show(r)
+		return recorder.Add(r)
+	}
+	tr, err := trainer.New(run)
+	if err != nil {
+		return nil, err
+	}
+	recorder, err = telemetry.OpenRecorder(telemetry.RecorderConfig{Dir: t.out, Step: tr.Step(), Logger: run.Logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, recorder.Close()) }()
+	if t.http != "" {
+		stop, err := t.live(run.Logger, recorder)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
+	}
+	return tr.Run(ctx)
+}
+
+// live serves the run's page until stop is called.
+func (t *training) live(log *slog.Logger, recorder *telemetry.Recorder) (stop func(), err error) {
+	listener, err := net.Listen("tcp", t.http)
+	if err != nil {
+		return nil, fmt.Errorf("-http: %w", err)
+	}
+	server := &http.Server{Handler: telemetry.Live(recorder), ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the live page ended", "error", err)
+		}
+	}()
+	log.Info("live page", "url", "http://"+listener.Addr().String())
+	return func() {
+		_ = server.Close() // nothing is lost with its connections
+		<-done
+	}, nil
+}

@@ -1,0 +1,133 @@
+package trainer
+
+import (
+	"strings"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+)
+
+// pin is the bias of a generalist that always runs: above every score, which is at most 1.
+const pin = 16
+
+// copyNoise is that between the copies of a seed where a plan names none.
+const copyNoise = 0.01
+
+// begin makes the model that a leg starts from and brings it to the device.
+func (t *Trainer) begin(leg leg) (*learner, error) {
+	grown := t.params["backbone.router.bias"].Values != nil
+	switch {
+	case leg.phase.Kind == Seed && t.params == nil:
+		t.params = Init(t.Model.Dense(), t.Plan.Seed)
+	case leg.phase.Kind == Seed || grown:
+	case t.params == nil:
+		t.params = Init(t.Model, t.Plan.Seed)
+	default:
+		noise := leg.phase.Noise
+		if noise == 0 && leg.phase.Kind != Branch {
+			noise = copyNoise
+		}
+		t.params = t.params.Grow(t.Model, noise, t.Plan.Seed)
+	}
+	if bias := t.params[balanceBias].Values; bias != nil && t.Plan.Pinned {
+		bias[0] = pin
+	}
+	c := t.learnerConfig(leg)
+	p := t.params
+	if leg.phase.Kind == Branch {
+		p = p.Encoder(t.Model, leg.encoder)
+	}
+	l, err := newLearner(t.Backend, c, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.resumeLearner(l); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// learnerConfig says what a leg computes and which tensors learn.
+func (t *Trainer) learnerConfig(leg leg) learnerConfig {
+	c := learnerConfig{Model: t.Model, Trainable: func(string) bool { return true }, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch / t.Plan.Accumulate,
+		BFloat16: t.Plan.BFloat16, Losses: leg.phase.Losses, Optimizer: t.Plan.Optimizer, Teach: leg.phase.Teach,
+		Learn: swarm.LearnConfig{Capacity: t.Plan.Capacity, PinFirst: t.Plan.Pinned}, owned: make([]bool, t.Model.Router.NumEncoders)}
+	for _, name := range t.domains {
+		if e := encoderOf(t.Model, name); e >= 0 {
+			c.owned[e] = true
+		}
+	}
+	switch leg.phase.Kind {
+	case Seed:
+		c.Model, c.owned = t.Model.Dense(), []bool{true}
+	case Branch:
+		c.Model, c.owned, c.Trainable = t.Model.Dense(), []bool{true}, t.belongsToEncoder()
+	case Route:
+		c.Trainable = func(name string) bool {
+			return strings.HasPrefix(name, "backbone.router.") || strings.HasPrefix(name, "backbone.aggregator.")
+		}
+	}
+	return c
+}
+
+// belongsToEncoder tells the tensors of a plain model that are an encoder's own.
+func (t *Trainer) belongsToEncoder() func(string) bool {
+	own := map[string]bool{}
+	for _, spec := range t.Model.EncoderTensors(0) {
+		own[strings.Replace(spec.Name, "encoders.0.", "", 1)] = true
+	}
+	return func(name string) bool { return own[name] }
+}
+
+// end takes a leg's result over into the model.
+func (t *Trainer) end(leg leg, l *learner) error {
+	p, err := l.params()
+	if err != nil {
+		return err
+	}
+	t.params = t.merged(leg, p)
+	return nil
+}
+
+// merged is the whole model with what a leg's learner has made of it.
+func (t *Trainer) merged(leg leg, p Params) Params {
+	if leg.phase.Kind != Branch {
+		return p
+	}
+	all := Params{}
+	for name, v := range t.params {
+		all[name] = v
+	}
+	all.SetEncoder(t.Model, leg.encoder, p)
+	return all
+}
+
+// balance moves the router's bias towards equal use of the encoders that have a domain
+// (Wang et al. 2024): up by rate where an encoder had less than its share of the chunks.
+func (l *learner) balance(rate float64, load []float64) error {
+	bias, err := read[float32](l.state["p/"+balanceBias], len(load))
+	if err != nil {
+		return err
+	}
+	var total float64
+	encoders := 0
+	for e, n := range load {
+		if l.owned[e] {
+			total += n
+			encoders++
+		}
+	}
+	for e, n := range load {
+		switch share := total / float64(max(1, encoders)); {
+		case !l.owned[e]:
+		case n < share:
+			bias[e] += float32(rate)
+		case n > share:
+			bias[e] -= float32(rate)
+		}
+	}
+	return l.upload("p/"+balanceBias, bias, shapes.Make(dtypes.Float32, len(bias)))
+}

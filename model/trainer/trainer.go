@@ -1,0 +1,251 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/gomlx/compute"
+
+	"github.com/mamba-encoder-swarm/mes/model/ckpt"
+	"github.com/mamba-encoder-swarm/mes/model/data"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+	"github.com/mamba-encoder-swarm/mes/model/telemetry"
+)
+
+// Config is what a run needs.
+type Config struct {
+	Backend     compute.Backend
+	Model       swarm.Config
+	Plan        Plan
+	Data        string                       // folder of prepared data
+	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
+	Checkpoints *ckpt.Manager                // nil keeps none
+	Record      func(telemetry.Record) error // told how it goes; nil is allowed
+	Logger      *slog.Logger                 // nil discards
+}
+
+// maxSkipped is how many steps in a row may have a gradient that is not finite.
+const maxSkipped = 10
+
+// Trainer trains one model.
+type Trainer struct {
+	Config
+	domains  []string // of the data
+	legs     []leg
+	identity string // of plan and model
+	params   Params // the model as of the last leg's end, or its plain base until the swarm is made
+	state    state
+	resume   *ckpt.Snapshot // taken up by the first leg
+
+	skipped int64 // steps in a row
+	began   time.Time
+	tokens  int64 // at the last record
+}
+
+// state is what a checkpoint says beside tensors.
+type state struct {
+	Run      string        `json:"run"`
+	Leg      int           `json:"leg"`  // place in the plan's legs
+	Step     int64         `json:"step"` // done in this leg
+	Steps    int64         `json:"steps_in_all"`
+	Tokens   int64         `json:"tokens"`
+	Skipped  int64         `json:"skipped"` // steps whose gradient was not finite
+	Count    float64       `json:"count"`   // steps that the optimizer made
+	Position data.Position `json:"position"`
+}
+
+// New prepares a run; where the checkpoints hold one of the same plan and model, it
+// goes on from there.
+func New(c Config) (*Trainer, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Record == nil {
+		c.Record = func(telemetry.Record) error { return nil }
+	}
+	c.Plan = c.Plan.withDefaults()
+	if err := c.Plan.Check(c.Model); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	manifest, err := data.ReadManifest(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	if have, need := c.Model.Base.VocabSize, manifest.Tokenizer.VocabSize; need > have {
+		return nil, fmt.Errorf("the data's tokenizer has %d ids, the model's vocabulary %d: prepare the data with the model's tokenizer", need, have)
+	}
+	t := &Trainer{Config: c}
+	for _, d := range manifest.Domains {
+		t.domains = append(t.domains, d.Name)
+	}
+	t.legs = c.Plan.legs(c.Model, t.domains)
+	if len(t.legs) == 0 {
+		return nil, errors.New("plan: a branch phase needs encoder_domains with names of the data's domains: " + strings.Join(t.domains, ", "))
+	}
+	t.identity = fingerprint(c.Plan, c.Model)
+	if err := t.restore(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Step returns how many steps were done before, 0 for a new run.
+func (t *Trainer) Step() int64 { return t.state.Steps }
+
+// Run goes through the plan and returns the trained model. When ctx ends it saves a
+// checkpoint and returns ctx's error.
+func (t *Trainer) Run(ctx context.Context) (Params, error) {
+	t.began, t.tokens = time.Now(), t.state.Tokens
+	for t.state.Leg < len(t.legs) {
+		if err := t.run(ctx, t.legs[t.state.Leg]); err != nil {
+			return nil, err
+		}
+		t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+1, 0, 0, data.Position{}
+		if err := t.save(ctx, nil, math.NaN()); err != nil {
+			return nil, err
+		}
+	}
+	if t.Checkpoints != nil {
+		if err := t.Checkpoints.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	return t.params, nil
+}
+
+// run does one leg, or the rest of it.
+func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
+	l, err := t.begin(leg)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	loader, err := t.loader(leg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, loader.Close()) }()
+	for t.state.Step < leg.steps {
+		if err := t.step(ctx, leg, l, loader); err != nil {
+			if ctx.Err() != nil {
+				err = errors.Join(ctx.Err(), t.save(context.WithoutCancel(ctx), l, math.NaN()))
+			}
+			return err
+		}
+	}
+	return t.end(leg, l)
+}
+
+// step learns from the next texts.
+func (t *Trainer) step(ctx context.Context, leg leg, l *learner, loader *data.Loader) error {
+	batches, err := t.batches(ctx, loader)
+	if err != nil {
+		return err
+	}
+	lr := leg.phase.Schedule.rate(t.state.Step, leg.steps, leg.phase.Warmup, leg.phase.LR, leg.phase.Floor)
+	r, err := l.step(batches, lr)
+	if err != nil {
+		return err
+	}
+	return t.after(ctx, leg, l, loader, batches, r, lr)
+}
+
+// after counts a step, moves the balance bias, and records, validates and saves when
+// it is time.
+func (t *Trainer) after(ctx context.Context, leg leg, l *learner, loader *data.Loader, batches []rowsOfBatch, r result, lr float64) error {
+	t.state.Step++
+	t.state.Steps++
+	t.state.Tokens += int64(t.Plan.Batch) * int64(t.Plan.SeqLen)
+	t.state.Position = loader.Position()
+	if r.finite() {
+		t.state.Count++
+		t.skipped = 0
+	} else {
+		t.skipped++
+		t.state.Skipped++
+		t.Logger.Warn("gradient is not finite; the step was skipped", "step", t.state.Steps)
+		if t.skipped >= maxSkipped {
+			return fmt.Errorf("the gradient was not finite in %d steps one after another, up to step %d: lower the learning rate, or look for damaged data or weights", t.skipped, t.state.Steps)
+		}
+	}
+	if leg.phase.BiasRate > 0 && r.load != nil && r.finite() {
+		if err := l.balance(leg.phase.BiasRate, r.load); err != nil {
+			return err
+		}
+	}
+	every := func(n int64) bool { return n > 0 && t.state.Step%n == 0 }
+	last := t.state.Step == leg.steps
+	var held heldOut
+	if every(t.Plan.Validate) || last {
+		var err error
+		if held, err = t.validate(ctx, leg, l); err != nil {
+			return err
+		}
+	}
+	if every(t.Plan.Log) || held.rows > 0 {
+		if err := t.record(leg, l, batches, r, lr, held); err != nil {
+			return err
+		}
+	}
+	if every(t.Plan.Save) && !last {
+		return t.save(ctx, l, held.mean())
+	}
+	return nil
+}
+
+// loader opens the leg's data where the run stands.
+func (t *Trainer) loader(leg leg) (*data.Loader, error) {
+	c := data.LoaderConfig{Dir: t.Data, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch, Seed: t.Plan.Seed + uint64(t.state.Leg), Weights: t.Plan.Mixture}
+	if leg.domain != "" {
+		c.Domains, c.Weights = []string{leg.domain}, nil
+	}
+	loader, err := data.NewLoader(c)
+	if err != nil || t.state.Position.Data == "" {
+		return loader, err
+	}
+	if err := loader.Seek(t.state.Position); err != nil {
+		return nil, errors.Join(err, loader.Close())
+	}
+	return loader, nil
+}
+
+// batches takes a step's texts.
+func (t *Trainer) batches(ctx context.Context, loader *data.Loader) ([]rowsOfBatch, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := loader.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, width := loader.Domains(), t.Plan.SeqLen+1
+	size := t.Plan.Batch / t.Plan.Accumulate
+	out := make([]rowsOfBatch, t.Plan.Accumulate)
+	for i := range out {
+		for _, d := range b.Domain[i*size:][:size] {
+			out[i].add(t.Model, names[d], t.weight(names[d]))
+		}
+		out[i].ids = b.IDs[i*size*width:][:size*width]
+	}
+	return out, nil
+}
+
+// weight is that of a domain's cross-entropy.
+func (t *Trainer) weight(domain string) float32 {
+	if w, ok := t.Plan.Weights[domain]; ok {
+		return float32(w)
+	}
+	return 1
+}
+
+// add notes a text of a domain; its ids are put in apart.
+func (b *rowsOfBatch) add(c swarm.Config, domain string, weight float32) {
+	b.domain = append(b.domain, domain)
+	b.encoder = append(b.encoder, int32(encoderOf(c, domain)))
+	b.weight = append(b.weight, weight)
+}

@@ -1,0 +1,243 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/mamba-encoder-swarm/mes/model/data"
+	"github.com/mamba-encoder-swarm/mes/model/telemetry"
+)
+
+// heldOut is the cross-entropy on packed rows of the split valid, routed as in use.
+type heldOut struct {
+	rows         int
+	sum          float64
+	byDomain     map[string][2]float64 // sum and rows
+	hits, judged float64
+	dropped      float64
+}
+
+// mean is over rows, in nats a token; NaN if there are none.
+func (h heldOut) mean() float64 {
+	if h.rows == 0 {
+		return math.NaN()
+	}
+	return h.sum / float64(h.rows)
+}
+
+// spare is how much more room an encoder has in validation: texts come domain after
+// domain there.
+const spare = 8
+
+// compileScore measures a batch without learning from it.
+func (l *learner) compileScore() (*program, error) {
+	c := l.learnerConfig
+	c.Teach = false
+	if !c.Model.Plain() {
+		c.Learn.Capacity = min(c.Learn.Capacity*spare, float64(c.Model.Router.NumEncoders))
+	}
+	in := l.batchInputs()
+	for _, spec := range l.specs {
+		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
+	}
+	return compile(l.backend, "score", in, func(in map[string]*Node, out *outputs) {
+		m := c.measure(func(name string) *Node {
+			if n := in["p/"+name]; n != nil {
+				return n
+			}
+			panic(fmt.Errorf("the model has no tensor %q", name))
+		}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+		out.add("rows", m.rows)
+		out.add("stats", m.stats)
+	})
+}
+
+// score returns the cross-entropy of each text of a batch, and the batch's counts.
+func (l *learner) score(batch rowsOfBatch) (rows, stats []float32, err error) {
+	if l.scorer == nil {
+		if l.scorer, err = l.compileScore(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := l.put(batch); err != nil {
+		return nil, nil, err
+	}
+	out, err := l.scorer.run(l.state)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer out.finalize()
+	if rows, err = read[float32](out["rows"], l.Batch); err != nil {
+		return nil, nil, err
+	}
+	stats, err = read[float32](out["stats"], numStats)
+	return rows, stats, err
+}
+
+// validate scores the held-out rows of the leg's domains; data without any are none.
+func (t *Trainer) validate(ctx context.Context, leg leg, l *learner) (heldOut, error) {
+	h := heldOut{byDomain: map[string][2]float64{}}
+	manifest, err := data.ReadManifest(t.Data)
+	if err != nil {
+		return h, err
+	}
+	if _, ok := manifest.Split(data.Valid); !ok {
+		return h, nil
+	}
+	all, err := data.Rows(t.Data, data.Valid, t.Plan.SeqLen)
+	if err != nil {
+		return h, err
+	}
+	total := 0
+	for _, err := range all {
+		if err != nil {
+			return h, err
+		}
+		total++
+	}
+	stride := 1 // look at every stride-th row
+	if t.Plan.Held > 0 {
+		stride = (total + t.Plan.Held - 1) / t.Plan.Held
+	}
+	seen := 0
+	var batch rowsOfBatch
+	flush := func() error {
+		n := len(batch.domain)
+		for len(batch.encoder) < l.Batch { // a last batch is filled up with its first text
+			batch.encoder, batch.weight = append(batch.encoder, -1), append(batch.weight, 1)
+			batch.ids = append(batch.ids, batch.ids[:t.Plan.SeqLen+1]...)
+		}
+		rows, stats, err := l.score(batch)
+		if err != nil {
+			return err
+		}
+		for i, domain := range batch.domain[:n] {
+			d := h.byDomain[domain]
+			h.byDomain[domain] = [2]float64{d[0] + float64(rows[i]), d[1] + 1}
+			h.sum, h.rows = h.sum+float64(rows[i]), h.rows+1
+		}
+		h.hits, h.judged, h.dropped = h.hits+float64(stats[statHits]), h.judged+float64(stats[statJudged]), h.dropped+float64(stats[statDropped])
+		batch = rowsOfBatch{}
+		return nil
+	}
+	for row, err := range all {
+		if err != nil {
+			return h, err
+		}
+		if err := ctx.Err(); err != nil {
+			return h, err
+		}
+		name := manifest.Domains[row.Domain].Name
+		if seen++; seen%stride != 0 || leg.domain != "" && leg.domain != name {
+			continue
+		}
+		batch.ids = append(batch.ids, row.IDs...)
+		batch.add(t.Model, name, 1)
+		if len(batch.domain) == l.Batch {
+			if err := flush(); err != nil {
+				return h, err
+			}
+		}
+	}
+	if len(batch.domain) > 0 {
+		return h, flush()
+	}
+	return h, nil
+}
+
+// record tells how the run goes.
+func (t *Trainer) record(leg leg, l *learner, batches []rowsOfBatch, r result, lr float64, held heldOut) error {
+	now := time.Now()
+	rec := telemetry.Record{
+		Step: t.state.Steps, Steps: t.allSteps(), Phase: string(leg.phase.Kind), Tokens: t.state.Tokens,
+		Loss: r.stats[statLoss], LR: lr, GradNorm: r.norm, MemoryBytes: telemetry.ResidentBytes(),
+		TokensPerSecond: float64(t.state.Tokens-t.tokens) / now.Sub(t.began).Seconds(),
+		Losses:          map[string]float64{"cross_entropy": r.stats[statCE]},
+		DomainLoss:      byDomain(batches, r.rows), Extra: map[string]any{},
+	}
+	t.began, t.tokens = now, t.state.Tokens
+	if leg.domain != "" {
+		rec.Phase += " " + leg.domain
+	}
+	if !l.Model.Plain() {
+		rec.Losses["balance"], rec.Losses["z"] = r.stats[statBalance], r.stats[statZ]
+		rec.Losses["aggregator"], rec.Losses["domain"] = r.stats[statAggregator], r.stats[statDomain]
+		var total float64
+		for _, n := range r.load {
+			total += n
+		}
+		for _, n := range r.load {
+			rec.EncoderUse = append(rec.EncoderUse, n/max(1, total))
+		}
+		share := func(a, b float64) *float64 {
+			if b == 0 {
+				return nil
+			}
+			v := a / b
+			return &v
+		}
+		rec.RouterAgreement = share(r.stats[statHits], r.stats[statJudged])
+		rec.Dropped = share(r.stats[statDropped], total)
+	}
+	if held.rows > 0 {
+		rec.Extra["valid_loss"] = held.mean()
+		for name, d := range held.byDomain {
+			rec.Extra["valid_loss/"+name] = d[0] / d[1]
+		}
+		if held.judged > 0 {
+			rec.Extra["valid_router_agreement"] = held.hits / held.judged
+			rec.Extra["valid_dropped"] = held.dropped
+		}
+	}
+	return t.Record(rec)
+}
+
+// allSteps is how many steps the whole run has.
+func (t *Trainer) allSteps() int64 {
+	var n int64
+	for _, leg := range t.legs {
+		n += leg.steps
+	}
+	return n
+}
+
+// byDomain is the mean cross-entropy of the texts of each domain.
+func byDomain(batches []rowsOfBatch, rows []float64) map[string]float64 {
+	sum, n := map[string]float64{}, map[string]float64{}
+	i := 0
+	for _, b := range batches {
+		for _, domain := range b.domain {
+			sum[domain], n[domain] = sum[domain]+rows[i], n[domain]+1
+			i++
+		}
+	}
+	for domain := range sum {
+		sum[domain] /= n[domain]
+	}
+	return sum
+}
+
+// put brings a batch to the device.
+func (l *learner) put(b rowsOfBatch) error {
+	shape := func(t dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(t, dims...) }
+	return firstError(
+		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1)),
+		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch)),
+		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch)),
+	)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
