@@ -38,7 +38,7 @@ type Plan struct {
 	Phases     []Phase            `json:"phases"`
 	Log        int64              `json:"log_every,omitzero"`        // steps between two records; 0 is 10
 	Validate   int64              `json:"validate_every,omitzero"`   // steps between two looks at held-out text; 0 only at the end of a phase
-	Held       int                `json:"validate_rows,omitzero"`    // held-out texts to look at, evenly from all; 0 is all
+	Held       int                `json:"validate_rows,omitzero"`    // held-out texts to look at, drawn once; 0 is all
 	Save       int64              `json:"checkpoint_every,omitzero"` // steps between two checkpoints; 0 is 500
 }
 

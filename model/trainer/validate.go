@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gomlx/compute/dtypes"
@@ -31,9 +33,9 @@ func (h heldOut) mean() float64 {
 	return h.sum / float64(h.rows)
 }
 
-// spare is how much more room an encoder has in validation: texts come domain after
-// domain there.
-const spare = 8
+// spare is how much more room an encoder has in validation, where nothing is to be
+// dropped.
+const spare = 4
 
 // compileScore measures a batch without learning from it.
 func (l *learner) compileScore() (*program, error) {
@@ -83,72 +85,71 @@ func (l *learner) score(batch rowsOfBatch) (rows, stats []float32, err error) {
 // validate scores the held-out rows of the leg's domains; data without any are none.
 func (t *Trainer) validate(ctx context.Context, leg leg, l *learner) (heldOut, error) {
 	h := heldOut{byDomain: map[string][2]float64{}}
-	manifest, err := data.ReadManifest(t.Data)
+	rows, err := t.heldRows(leg)
 	if err != nil {
 		return h, err
 	}
-	if _, ok := manifest.Split(data.Valid); !ok {
-		return h, nil
-	}
-	all, err := data.Rows(t.Data, data.Valid, t.Plan.SeqLen)
-	if err != nil {
-		return h, err
-	}
-	total := 0
-	for _, err := range all {
-		if err != nil {
-			return h, err
-		}
-		total++
-	}
-	stride := 1 // look at every stride-th row
-	if t.Plan.Held > 0 {
-		stride = (total + t.Plan.Held - 1) / t.Plan.Held
-	}
-	seen := 0
-	var batch rowsOfBatch
-	flush := func() error {
-		n := len(batch.domain)
-		for len(batch.encoder) < l.Batch { // a last batch is filled up with its first text
-			batch.encoder, batch.weight = append(batch.encoder, -1), append(batch.weight, 1)
-			batch.ids = append(batch.ids, batch.ids[:t.Plan.SeqLen+1]...)
-		}
-		rows, stats, err := l.score(batch)
-		if err != nil {
-			return err
-		}
-		for i, domain := range batch.domain[:n] {
-			d := h.byDomain[domain]
-			h.byDomain[domain] = [2]float64{d[0] + float64(rows[i]), d[1] + 1}
-			h.sum, h.rows = h.sum+float64(rows[i]), h.rows+1
-		}
-		h.hits, h.judged, h.dropped = h.hits+float64(stats[statHits]), h.judged+float64(stats[statJudged]), h.dropped+float64(stats[statDropped])
-		batch = rowsOfBatch{}
-		return nil
-	}
-	for row, err := range all {
-		if err != nil {
-			return h, err
-		}
+	for chunk := range slices.Chunk(rows, l.Batch) {
 		if err := ctx.Err(); err != nil {
 			return h, err
 		}
-		name := manifest.Domains[row.Domain].Name
-		if seen++; seen%stride != 0 || leg.domain != "" && leg.domain != name {
-			continue
+		var batch rowsOfBatch
+		for _, row := range chunk {
+			batch.ids = append(batch.ids, row.ids...)
+			batch.add(t.Model, row.domain, 1)
 		}
-		batch.ids = append(batch.ids, row.IDs...)
-		batch.add(t.Model, name, 1)
-		if len(batch.domain) == l.Batch {
-			if err := flush(); err != nil {
-				return h, err
-			}
+		for len(batch.encoder) < l.Batch { // a last batch is filled up with its first text
+			batch.encoder, batch.weight = append(batch.encoder, -1), append(batch.weight, 1)
+			batch.ids = append(batch.ids, chunk[0].ids...)
 		}
-	}
-	if len(batch.domain) > 0 {
-		return h, flush()
+		ce, stats, err := l.score(batch)
+		if err != nil {
+			return h, err
+		}
+		for i, row := range chunk {
+			d := h.byDomain[row.domain]
+			h.byDomain[row.domain] = [2]float64{d[0] + float64(ce[i]), d[1] + 1}
+			h.sum, h.rows = h.sum+float64(ce[i]), h.rows+1
+		}
+		h.hits, h.judged, h.dropped = h.hits+float64(stats[statHits]), h.judged+float64(stats[statJudged]), h.dropped+float64(stats[statDropped])
 	}
 	return h, nil
+}
+
+// heldRow is a packed row of held-out text.
+type heldRow struct {
+	ids    []int32
+	domain string
+}
+
+// heldRows reads the rows of the split valid that a leg looks at, the domains mixed so
+// that no encoder has more than its share of a batch.
+func (t *Trainer) heldRows(leg leg) ([]heldRow, error) {
+	manifest, err := data.ReadManifest(t.Data)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := manifest.Split(data.Valid); !ok {
+		return nil, nil
+	}
+	all, err := data.Rows(t.Data, data.Valid, t.Plan.SeqLen)
+	if err != nil {
+		return nil, err
+	}
+	var rows []heldRow
+	for row, err := range all {
+		if err != nil {
+			return nil, err
+		}
+		if name := manifest.Domains[row.Domain].Name; leg.domain == "" || leg.domain == name {
+			rows = append(rows, heldRow{slices.Clone(row.IDs), name})
+		}
+	}
+	rand.New(rand.NewPCG(0, 0)).Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	if t.Plan.Held > 0 {
+		rows = rows[:min(len(rows), t.Plan.Held)]
+	}
+	return rows, nil
 }
 
 // record tells how the run goes.
