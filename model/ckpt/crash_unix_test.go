@@ -1,3 +1,5 @@
+//go:build unix
+
 package ckpt
 
 import (
@@ -7,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,6 +55,22 @@ func TestChild(t *testing.T) {
 	}
 }
 
+// TestTwoProcesses starts a second process on the folder.
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	opened(t, Config{Dir: dir})
+	out, err := child(t, "open", dir, 0)
+	host, _ := os.Hostname()
+	want := fmt.Sprintf("used by process %d on %s; stop it or choose another folder", os.Getpid(), host)
+	if err == nil || !strings.Contains(out, want) {
+		t.Errorf("the second process: %v, %s", err, out)
+	}
+	var locked *LockedError
+	if _, err := Open(Config{Dir: dir}); !errors.As(err, &locked) || locked.Dir != dir {
+		t.Errorf("the same process: %v", err)
+	}
+}
+
 // twoSteps makes a folder with checkpoints of steps 1 and 2, and what a killed process
 // may have left.
 func twoSteps(t *testing.T, dir string) {
@@ -66,16 +83,6 @@ func twoSteps(t *testing.T, dir string) {
 	orphan := strings.Repeat("ab", 32)
 	must(t, os.MkdirAll(filepath.Join(dir, objectsDir, "ab"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, objectsDir, "ab", orphan), []byte("left"), 0o644))
-}
-
-// clean fails if the folder holds more or less than its checkpoints need.
-func clean(t *testing.T, dir string, m *Manager) {
-	t.Helper()
-	used := m.used()
-	files := tree(t, dir)
-	if len(files) != len(used)+len(m.steps) {
-		t.Errorf("%d checkpoints name %d objects, the folder holds %v", len(m.steps), len(used), files)
-	}
 }
 
 // TestKill kills a process before every change that opening and saving make to the disk.
@@ -199,9 +206,6 @@ func TestErrorIsToldByNextSave(t *testing.T) {
 
 // TestFileSizeLimit lets the system itself refuse a write.
 func TestFileSizeLimit(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no such limit")
-	}
 	dir := t.TempDir()
 	m := opened(t, Config{Dir: dir})
 	save(t, m, snapshot(1))
