@@ -306,7 +306,7 @@ func TestRefusedSnapshots(t *testing.T) {
 // for it as long as its context lives, and that the time is counted.
 func TestBackground(t *testing.T) {
 	gate := make(chan struct{})
-	m, err := open(Config{Dir: t.TempDir()}, func(op string) error {
+	m, err := open(Config{Dir: t.TempDir()}, func(op, _ string) error {
 		if op == "sync" {
 			<-gate
 		}

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,7 +38,7 @@ func TestChild(t *testing.T) {
 		opened(t, Config{Dir: dir})
 	case "save": // and be killed before change number at
 		count := 0
-		m, err := open(Config{Dir: dir, Keep: 2}, func(string) error {
+		m, err := open(Config{Dir: dir, Keep: 2}, func(string, string) error {
 			if count++; count == at {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -134,7 +136,7 @@ func TestEveryWriteFails(t *testing.T) {
 	for at := 1; ; at++ {
 		dir := filepath.Join(t.TempDir(), "checkpoints")
 		count := 0
-		m, err := open(Config{Dir: dir, Keep: 1}, func(string) error {
+		m, err := open(Config{Dir: dir, Keep: 1}, func(string, string) error {
 			if count++; count == at {
 				return syscall.ENOSPC
 			}
@@ -180,10 +182,47 @@ func TestEveryWriteFails(t *testing.T) {
 	}
 }
 
+// TestOrder holds what no kill shows and a power cut would: bytes are on the disk before
+// their name is, objects with their names before the manifest, and the manifest with its
+// name before anything is removed.
+func TestOrder(t *testing.T) {
+	var ops []string
+	m, err := open(Config{Dir: t.TempDir(), Keep: 1}, func(op, name string) error {
+		ops = append(ops, op+" "+name)
+		return nil
+	})
+	must(t, err)
+	defer m.Close()
+	save(t, m, snapshot(1))
+	ops = nil
+	save(t, m, snapshot(2))
+	at := func(op string) int {
+		i := slices.Index(ops, op)
+		if i < 0 {
+			t.Fatalf("there is no %q in %q", op, ops)
+		}
+		return i
+	}
+	manifest := at("create steps/2.json")
+	for _, tensor := range snapshot(2).Tensors[1:] {
+		object := objectPath(hashOf(tensor.Data))
+		if i := at("sync " + object); i > at("rename "+object) || at("rename "+object) > at("sync folder "+path.Dir(object)) || at("sync folder "+path.Dir(object)) > manifest {
+			t.Errorf("%s: %q", object, ops)
+		}
+	}
+	if named := at("sync folder steps"); at("sync steps/2.json") > at("rename steps/2.json") || at("rename steps/2.json") > named || named > at("remove steps/1.json") {
+		t.Errorf("manifest: %q", ops)
+	}
+	gone := slices.IndexFunc(ops, func(op string) bool { return strings.HasPrefix(op, "remove objects/") })
+	if gone < at("remove steps/1.json") || ops[gone-1] != "sync folder steps" {
+		t.Errorf("an object went before the manifest that named it: %q", ops)
+	}
+}
+
 // TestErrorIsToldByNextSave holds that a failed save is not lost when nobody waits.
 func TestErrorIsToldByNextSave(t *testing.T) {
 	broken := false
-	m, err := open(Config{Dir: t.TempDir()}, func(op string) error {
+	m, err := open(Config{Dir: t.TempDir()}, func(op, _ string) error {
 		if broken && op == "create" {
 			return syscall.EIO
 		}

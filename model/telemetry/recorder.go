@@ -31,8 +31,7 @@ type RecorderConfig struct {
 // Recorder writes the records of a run. Its methods may be called at the same time.
 type Recorder struct {
 	mu      sync.Mutex
-	file    *os.File
-	size    int64 // of the file, without what a failed write left
+	file    appendFile
 	events  *eventWriter
 	history history
 	pace    pace
@@ -50,7 +49,7 @@ func OpenRecorder(cfg RecorderConfig) (_ *Recorder, err error) {
 	}
 	r := &Recorder{changed: make(chan struct{})}
 	path := filepath.Join(cfg.Dir, MetricsFile)
-	if r.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+	if r.file.File, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
 	defer func() {
@@ -88,7 +87,7 @@ func (r *Recorder) resume(step int64, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r.size = end
+	r.file.size = end
 	info, err := r.file.Stat()
 	if err != nil || info.Size() == end {
 		return err
@@ -119,13 +118,9 @@ func (r *Recorder) Add(record Record) error {
 	if last, ok := r.history.last(); ok && record.Step < last.Step {
 		return fmt.Errorf("record step %d: step %d was recorded before", record.Step, last.Step)
 	}
-	if n, err := r.file.WriteAt(line, r.size); err != nil {
-		if n > 0 { // half a line would spoil the next one
-			err = errors.Join(err, r.file.Truncate(r.size))
-		}
+	if err := r.file.append(line); err != nil {
 		return fmt.Errorf("write metrics: %w", err)
 	}
-	r.size += int64(len(line))
 	if err := r.events.add(&record); err != nil {
 		return fmt.Errorf("write event file: %w", err)
 	}
@@ -185,6 +180,22 @@ func (r *Recorder) watch() (last Record, left time.Duration, next <-chan struct{
 	defer r.mu.Unlock()
 	last, _ = r.history.last()
 	return last, r.pace.left(&last), r.changed, !r.closed
+}
+
+// appendFile is a file to which only whole pieces are added.
+type appendFile struct {
+	*os.File
+	size int64
+}
+
+// append adds data in one write, or leaves the file as it was: half a piece would spoil
+// the next one.
+func (f *appendFile) append(data []byte) error {
+	if _, err := f.WriteAt(data, f.size); err != nil {
+		return errors.Join(err, f.Truncate(f.size)) // also where it says that nothing was written
+	}
+	f.size += int64(len(data))
+	return nil
 }
 
 // syncDir puts a folder's names on the disk, where the system has a way to.
