@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -42,9 +42,6 @@ func (c *call) postCommit() error {
 // commitRef is the branch or pull request that the request names, after a look
 // at whether the caller may commit there.
 func (c *call) commitRef(asPR bool) (string, error) {
-	if c.user == nil {
-		return "", errSignIn
-	}
 	if err := c.s.needCommit(c.caller, &c.repo, asPR); err != nil {
 		return "", err
 	}
@@ -58,13 +55,14 @@ func (c *call) commitRef(asPR bool) (string, error) {
 	return ref, nil
 }
 
-// needCommit lets anybody with a writing token propose a change, and writers make one.
+// needCommit lets anybody propose a change whose token may write here, and writers
+// make one.
 func (s *Server) needCommit(who caller, r *meta.Repo, asPR bool) error {
 	if !asPR {
 		return s.need(who, r, writer)
 	}
-	if who.token.Kind == meta.TokenRead {
-		return &Error{http.StatusForbidden, codeForbidden, "Your token may only read"}
+	if err := mayAct(who, r); err != nil {
+		return err
 	}
 	return s.gate(who, r, s.level(who, r))
 }
@@ -90,10 +88,10 @@ func (b *commitBody) message() string {
 // readCommit reads the lines of the body and puts files into w as they come.
 func (c *call) readCommit(w *gitrepo.Writer) (*commitBody, error) {
 	body := &commitBody{infos: map[string]meta.BlobInfo{}}
-	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), turn: c.s.bigLine}
+	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), dir: filepath.Join(c.s.cfg.Dir, "lfs", "temp"), turn: c.s.bigLine}
 	defer lines.done()
 	for first := true; ; first = false {
-		text, err := lines.next()
+		text, err := lines.next(c.r.Context())
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -125,10 +125,10 @@ func (c *call) handle() error {
 		return errSignIn
 	}
 	if rt.Access >= reader {
-		if c.repo, err = c.s.repoFor(who, t.kind, t.ns, t.name, rt.Access); err != nil {
+		if c.repo, err = c.s.repoOrRenamed(who, t.kind, t.ns, t.name, rt.Access); err != nil {
 			return err
 		}
-		if !strings.EqualFold(c.repo.Name, t.name) || !strings.EqualFold(c.repo.Namespace, t.ns) {
+		if !c.repo.Called(t.ns, t.name) {
 			c.w.Header().Set("Location", c.s.prefix+t.rename(&c.repo, c.r.URL.RawQuery))
 			c.w.WriteHeader(http.StatusTemporaryRedirect)
 			return nil

@@ -69,18 +69,19 @@ func (c *call) lfsBatch() error {
 		return &Error{http.StatusRequestEntityTooLarge, "PayloadTooLarge", "At most 1000 objects a request"}
 	}
 	transfer := "basic"
-	multipart := false
-	for _, name := range req.Transfers {
-		multipart = multipart || name == "multipart"
+	byXet := upload && slices.Contains(req.Transfers, "xet")
+	parts := 0 // that may still be offered
+	if upload && !byXet && slices.Contains(req.Transfers, "multipart") {
+		parts = maxBatchParts
 	}
 	objects := make([]lfsAnswer, 0, len(req.Objects))
 	for _, o := range req.Objects {
-		if upload && multipart && o.Size >= c.s.cfg.MultipartFrom {
+		if parts > 0 && o.Size >= c.s.cfg.MultipartFrom {
 			transfer = "multipart"
 		}
-		objects = append(objects, c.lfsObject(o, upload, multipart))
+		objects = append(objects, c.lfsObject(o, upload, transfer == "multipart", &parts))
 	}
-	if upload && slices.Contains(req.Transfers, "xet") {
+	if byXet {
 		transfer = "xet"
 		if err := c.byXet(objects); err != nil {
 			return err
@@ -90,8 +91,13 @@ func (c *call) lfsBatch() error {
 	return c.json(map[string]any{"transfer": transfer, "objects": objects, "hash_algo": "sha256"})
 }
 
-// lfsObject answers for one object.
-func (c *call) lfsObject(o lfsObject, upload, multipart bool) lfsAnswer {
+// maxBatchParts is how many addresses of parts one answer holds at most: those of
+// two of the largest files by default.
+const maxBatchParts = 20_000
+
+// lfsObject answers for one object; parts is how many addresses of parts are left
+// to the answer.
+func (c *call) lfsObject(o lfsObject, upload, multipart bool, parts *int) lfsAnswer {
 	a := lfsAnswer{lfsObject: o}
 	fail := func(code int, text string) lfsAnswer {
 		a.Error = &lfsError{code, text}
@@ -117,10 +123,13 @@ func (c *call) lfsObject(o lfsObject, upload, multipart bool) lfsAnswer {
 	case has:
 	case o.Size > c.s.cfg.MaxFileBytes:
 		return fail(http.StatusUnprocessableEntity, "The object is larger than this server takes")
+	case multipart && o.Size >= c.s.cfg.MultipartFrom && lfs.Parts(o.Size) > *parts:
+		return fail(http.StatusRequestEntityTooLarge, "The objects of this request have too many parts: ask for fewer objects at a time")
 	default:
 		a.Authenticated = true
 		send := c.lfsHref("put", o.OID, o.Size, "")
 		if multipart && o.Size >= c.s.cfg.MultipartFrom {
+			*parts -= lfs.Parts(o.Size)
 			send = c.lfsParts(o)
 		}
 		verify := c.lfsHref("verify", o.OID, o.Size, "")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
+	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 )
 
@@ -189,6 +190,12 @@ func firstFiles(req createRequest) (map[string][]byte, error) {
 			}
 			data = decoded
 		}
+		if _, ok := lfs.ParsePointer(data); ok {
+			return nil, invalid("%s points to a large file, and a repo that is not there yet holds none: commit it after you sent the file", f.Path)
+		}
+		if len(data) > maxRegular {
+			return nil, invalid("%s has %d bytes: commit files above 10 MiB to the repo once it is there", f.Path, len(data))
+		}
 		files[f.Path] = data
 	}
 	return files, nil
@@ -229,7 +236,7 @@ func (c *call) author() gitrepo.Author {
 	return gitrepo.Author{Name: c.user.Name, Email: email, When: time.Now().UTC()}
 }
 
-// named finds the repo that a body names.
+// named finds the repo that a body names, by its present name.
 func (c *call) named(kind, name string, organization *string, need access) (meta.Repo, error) {
 	kind, err := kindOf(kind)
 	if err != nil {
@@ -255,13 +262,6 @@ func (c *call) deleteRepo() error {
 	r, err := c.named(req.Type, req.Name, req.Organization, owner)
 	if err != nil {
 		return err
-	}
-	namespace, name, err := c.namespaced(req.Name, req.Organization)
-	if err != nil {
-		return err
-	}
-	if !strings.EqualFold(namespace, r.Namespace) || !strings.EqualFold(name, r.Name) {
-		return absent(c.caller) // an old name: the repo that it leads to was not meant
 	}
 	if err := c.s.removeRepo(r.ID); err != nil {
 		return err
