@@ -88,9 +88,10 @@ func (b *commitBody) message() string {
 // readCommit reads the lines of the body and puts files into w as they come.
 func (c *call) readCommit(w *gitrepo.Writer) (*commitBody, error) {
 	body := &commitBody{infos: map[string]meta.BlobInfo{}}
-	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), dir: filepath.Join(c.s.cfg.Dir, "lfs", "temp"), turn: c.s.bigLine}
+	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), dir: filepath.Join(c.s.cfg.Dir, "lfs", "temp"), turn: c.s.bigLine, left: maxCommit}
 	defer lines.done()
-	for first := true; ; first = false {
+	first := true
+	for ; ; first = false {
 		text, err := lines.next(c.r.Context())
 		if errors.Is(err, io.EOF) {
 			break
@@ -110,7 +111,7 @@ func (c *call) readCommit(w *gitrepo.Writer) (*commitBody, error) {
 		}
 		lines.done()
 	}
-	if body.infos == nil || lines.lines == 0 {
+	if first {
 		return nil, badRequest("Bad request for commit endpoint: the body is empty")
 	}
 	return body, nil

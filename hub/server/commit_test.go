@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -260,8 +261,45 @@ func TestMultipart(t *testing.T) {
 	h.commit("alice/m", lfsFile("big", content))
 }
 
+// xetUpload replays what hf_xet sends, and commits a file of it. It tells whether
+// all was taken.
+func xetUpload(h *hub) bool {
+	var access struct{ AccessToken, CasURL string }
+	h.must(json.Unmarshal([]byte(h.want(200, "alice", "GET", "/api/models/alice/m/xet-write-token/main", nil).body), &access))
+	at := h.url + access.CasURL[strings.Index(access.CasURL, "/_cas/"):]
+	names, err := filepath.Glob("xet/testdata/small/*.xorb")
+	h.must(err)
+	xorb, err := os.ReadFile(names[0])
+	h.must(err)
+	shard, err := os.ReadFile("xet/testdata/small/files.shard")
+	h.must(err)
+	bearer := "Bearer " + access.AccessToken
+	hash := strings.TrimSuffix(filepath.Base(names[0]), ".xorb")
+	if h.send("", "POST", at+"/v1/xorbs/default/"+hash, xorb, "Authorization", bearer).status != 200 ||
+		h.send("", "POST", at+"/v1/shards", shard, "Authorization", bearer).status != 200 {
+		return false
+	}
+	const floats = "f8fdde8a250e509a7932c9148b37cba3409371327337740e4a75a9e36e55e4e9"
+	return h.send("alice", "POST", "/api/models/alice/m/commit/main", ndjson(header("through xet"),
+		map[string]any{"key": "lfsFile", "value": map[string]any{"path": "floats.bin", "algo": "sha256", "oid": floats}})).status == 200
+}
+
+// pushBranch pushes a branch and a tag of two commits.
+func pushBranch(h *hub) bool {
+	file := object{gitBlob, "pushed"}
+	tree := file.entry("100644", "pushed")
+	head := tree.commit("pushed")
+	r := h.send("alice", "POST", "/alice/m.git/git-receive-pack", push("refs/heads/pushed", head.hex(), file, tree, head))
+	if r.status != 200 || !strings.Contains(r.body, "ok refs/heads/pushed") {
+		// A try whose answer was lost has moved the branch.
+		refs := h.send("alice", "GET", "/api/models/alice/m/refs", nil)
+		return strings.Contains(refs.body, head.hex())
+	}
+	return true
+}
+
 // steps are the writes that the crash tests break off: a large file, a commit of
-// a few files, one of many, a push-like squash, a tag.
+// a few files, one of many, a squash, a tag, a push, an upload through Xet.
 func steps(h *hub) []func() bool {
 	ok := func(r reply) bool { return r.status == 200 }
 	many := []map[string]any{header("many")}
@@ -284,6 +322,8 @@ func steps(h *hub) []func() bool {
 			r := h.send("alice", "POST", "/api/models/alice/m/tag/main", `{"tag":"v1","message":"words"}`)
 			return ok(r) || r.status == 409
 		},
+		func() bool { return pushBranch(h) },
+		func() bool { return xetUpload(h) },
 	}
 }
 
@@ -372,6 +412,11 @@ func TestKill(t *testing.T) {
 				faults, err := srv.Fsck(t.Context(), true)
 				if err != nil || len(faults) > 0 {
 					t.Fatalf("after a kill at write %d of step %d: %v %v", at, step, err, faults)
+				}
+				w := httptest.NewRecorder()
+				srv.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/alice/m/resolve/main/start", nil))
+				if w.Code != 200 || w.Body.String() != "x" {
+					t.Fatalf("after a kill at write %d of step %d: %d %s", at, step, w.Code, w.Body)
 				}
 			}()
 		}

@@ -21,6 +21,7 @@ const (
 	maxLine    = 24 << 20 // bytes of a line
 	bigLine    = 1 << 20  // a longer one comes by a file, and waits until no other is in memory
 	maxLines   = 50_000
+	maxCommit  = 2 << 30  // bytes of all lines, as of a push
 	maxRegular = 10 << 20 // bytes of a file that is kept in git
 )
 
@@ -120,6 +121,15 @@ type lineReader struct {
 	turn  chan struct{} // whoever fills it may have a long line in memory
 	mine  bool
 	lines int
+	left  int // bytes that may still come
+}
+
+func (r *lineReader) slice() ([]byte, error) {
+	part, err := r.in.ReadSlice('\n')
+	if r.left -= len(part); r.left < 0 {
+		return nil, &Error{413, "PayloadTooLarge", "A commit has at most 2 GiB beside its large files: make several commits"}
+	}
+	return part, err
 }
 
 // next gives the next line without blanks around it; io.EOF after the last.
@@ -129,11 +139,10 @@ func (r *lineReader) next(ctx context.Context) ([]byte, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 {
-			if r.lines++; r.lines > maxLines {
-				return nil, &Error{413, "PayloadTooLarge", "A commit has at most 50000 lines: make several commits"}
-			}
+		if r.lines++; r.lines > maxLines {
+			return nil, &Error{413, "PayloadTooLarge", "A commit has at most 50000 lines: make several commits"}
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
 			return line, nil
 		}
 		if err != nil {
@@ -147,7 +156,7 @@ func (r *lineReader) next(ctx context.Context) ([]byte, error) {
 func (r *lineReader) read(ctx context.Context) ([]byte, error) {
 	var line []byte
 	for {
-		part, err := r.in.ReadSlice('\n')
+		part, err := r.slice()
 		line = append(line, part...)
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull) && len(line) > bigLine:
@@ -181,7 +190,7 @@ func (r *lineReader) readLong(ctx context.Context, part []byte) ([]byte, error) 
 		if !errors.Is(end, bufio.ErrBufferFull) {
 			break
 		}
-		part, end = r.in.ReadSlice('\n')
+		part, end = r.slice()
 	}
 	if end != nil && !errors.Is(end, io.EOF) {
 		return nil, bodyError(end)

@@ -120,6 +120,9 @@ func (c *call) handle() error {
 	if c.r.Header.Get("Content-Encoding") != "" && !rt.git {
 		return &Error{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "Send the body as it is, without Content-Encoding"}
 	}
+	// A copy: net/http looks at the body of its own request to see whether a client
+	// that asks first (Expect: 100-continue) has been told to send.
+	c.r = c.r.WithContext(c.r.Context())
 	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if rt.Access == user && who.user == nil {
 		return errSignIn
