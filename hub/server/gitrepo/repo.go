@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/format/objfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Errors that callers branch on.
@@ -318,12 +320,7 @@ func (r *Repo) replace(step, path string, write func(io.Writer) error) (err erro
 
 // syncDir makes renames in a folder durable.
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := atomicfile.SyncDir(dir); err != nil {
 		return fmt.Errorf("sync folder %s: %w", dir, err)
 	}
 	return nil

@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Errors that callers branch on.
@@ -128,8 +130,8 @@ func (s *Store) install(f *os.File, sha string) error {
 		return fmt.Errorf("rename large file: %w", err)
 	}
 	for dir := filepath.Dir(path); len(dir) > len(s.dir); dir = filepath.Dir(dir) {
-		if err := syncDir(dir); err != nil {
-			return err
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return fmt.Errorf("sync folder %s: %w", dir, err)
 		}
 	}
 	return nil
@@ -194,16 +196,4 @@ func (r contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %s: %w", dir, err)
-	}
-	return nil
 }
