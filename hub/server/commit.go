@@ -36,7 +36,23 @@ func (c *call) postCommit() error {
 	if err != nil {
 		return err
 	}
-	return c.committed(id, nil)
+	return c.committed(id, body, nil)
+}
+
+// warnAlike tells the client of new files that some systems cannot keep side by side.
+func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) error {
+	var paths []string
+	for _, change := range body.changes {
+		if !change.Blob.IsZero() {
+			paths = append(paths, change.Path)
+		}
+	}
+	pairs, err := c.git().Alike(id, paths, 1)
+	if err != nil || len(pairs) == 0 {
+		return err
+	}
+	c.w.Header().Set("X-HF-Warning", fmt.Sprintf("names; %+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other", pairs[0][0], pairs[0][1]))
+	return nil
 }
 
 // commitRef is the branch or pull request that the request names, after a look
@@ -192,6 +208,9 @@ func (s *Server) commitTo(r *meta.Repo, ref string, w *gitrepo.Writer, body *com
 	if !strings.HasPrefix(at.Commit.String(), body.parent) {
 		return gitrepo.Hash{}, errStale
 	}
+	if err := s.holdAll(r.ID, body.infos); err != nil {
+		return gitrepo.Hash{}, err
+	}
 	id, err := makeCommit(st.git, w, at.Commit, body, author)
 	if err != nil || id == at.Commit {
 		return id, err
@@ -240,12 +259,15 @@ func (c *call) commitPR(ref string, w *gitrepo.Writer, body *commitBody) error {
 	if body.parent != "" {
 		from = body.parent
 	}
+	c.s.writes.RLock()
+	defer c.s.writes.RUnlock()
 	base, _, err := c.git().Resolve(from)
+	if err == nil {
+		err = c.s.holdAll(c.repo.ID, body.infos)
+	}
 	if err != nil {
 		return err
 	}
-	c.s.writes.RLock()
-	defer c.s.writes.RUnlock()
 	id, err := makeCommit(c.git(), w, base, body, c.author())
 	if err != nil {
 		return err
@@ -258,10 +280,13 @@ func (c *call) commitPR(ref string, w *gitrepo.Writer, body *commitBody) error {
 	if err != nil {
 		return err
 	}
-	return c.committed(id, &d)
+	return c.committed(id, body, &d)
 }
 
-func (c *call) committed(id gitrepo.Hash, pr *meta.Discussion) error {
+func (c *call) committed(id gitrepo.Hash, body *commitBody, pr *meta.Discussion) error {
+	if err := c.warnAlike(id, body); err != nil {
+		return err
+	}
 	at := c.s.base(c.r) + "/" + c.repo.Path()
 	answer := map[string]any{"success": true, "commitOid": id.String(), "commitUrl": at + "/commit/" + id.String(),
 		"pullRequestUrl": nil, "hookOutput": ""}

@@ -299,7 +299,8 @@ func pushBranch(h *hub) bool {
 }
 
 // steps are the writes that the crash tests break off: a large file, a commit of
-// a few files, one of many, a squash, a tag, a push, an upload through Xet.
+// a few files, one of many, a squash, a tag, a push, an
+// upload through Xet, the removal of what the squash left.
 func steps(h *hub) []func() bool {
 	ok := func(r reply) bool { return r.status == 200 }
 	many := []map[string]any{header("many")}
@@ -324,6 +325,7 @@ func steps(h *hub) []func() bool {
 		},
 		func() bool { return pushBranch(h) },
 		func() bool { return xetUpload(h) },
+		func() bool { _, err := h.srv.Collect(h.t.Context()); return err == nil },
 	}
 }
 

@@ -93,12 +93,12 @@ func (c *call) openDiscussion() error {
 	var d meta.Discussion
 	var err error
 	if req.PullRequest {
+		c.s.writes.RLock()
+		defer c.s.writes.RUnlock()
 		head, _, resolveErr := c.git().Resolve(gitrepo.DefaultBranch)
 		if resolveErr != nil {
 			return resolveErr
 		}
-		c.s.writes.RLock()
-		defer c.s.writes.RUnlock()
 		d, err = c.s.openPR(&c.repo, c.user.Name, req.Title, req.Description, "refs/heads/"+gitrepo.DefaultBranch, head, meta.StatusDraft)
 	} else {
 		d = meta.Discussion{Title: req.Title, Status: meta.StatusOpen, Author: c.user.Name, Events: []meta.Event{commentEvent(c.user.Name, req.Description)}}

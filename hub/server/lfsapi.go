@@ -121,6 +121,10 @@ func (c *call) lfsObject(o lfsObject, upload, multipart bool, parts *int) lfsAns
 	case has && size != o.Size:
 		return fail(http.StatusUnprocessableEntity, "An object of this id has another size")
 	case has:
+		if err := c.s.renewLFS(c.repo.ID, o.OID); err != nil {
+			c.s.log.Error("renew large file", "request", c.id, "error", err)
+			return fail(http.StatusInternalServerError, "Internal error")
+		}
 	case o.Size > c.s.cfg.MaxFileBytes:
 		return fail(http.StatusUnprocessableEntity, "The object is larger than this server takes")
 	case multipart && o.Size >= c.s.cfg.MultipartFrom && lfs.Parts(o.Size) > *parts:

@@ -413,3 +413,37 @@ func TestNamesInOtherCase(t *testing.T) {
 	}
 	h.create("dataset", "m", false) // another type is another repo
 }
+
+// TestAlikeFiles: files whose names differ in case or Unicode form alone are two
+// files, and who commits them is told that some systems keep only one.
+func TestAlikeFiles(t *testing.T) {
+	h := newHub(t, nil)
+	h.create("model", "m", false)
+	h.commit("alice/m", file("README.md", "upper"), file("data/x", "x"))
+	for _, c := range []struct{ first, second, want string }{
+		{"other.md", "data/X2", ""},
+		{"readme.md", "z", `names; "README.md" and "readme.md" differ`},
+		{"caf\u00e9", "cafe\u0301", `names; "cafe\u0301" and "caf\u00e9" differ`},
+		{"Stra\u00dfe", "\u00c4 \u212b", ""},
+		{"\u00e4 \u00e5", "y", `names; "\u00c4 \u212b" and "\u00e4 \u00e5" differ`},
+		{"DATA/y", "w", `names; "DATA" and "data" differ`},
+		{"data/deep/A", "data/deep/a", `names; "data/deep/A" and "data/deep/a" differ`},
+	} {
+		r := h.want(200, "alice", "POST", "/api/models/alice/m/commit/main", ndjson(header("x"), file(c.first, "1"), file(c.second, "2")))
+		if got := r.header.Get("X-HF-Warning"); !strings.HasPrefix(got, c.want) || (c.want == "") != (got == "") {
+			t.Errorf("%+q and %+q: warned of %q", c.first, c.second, got)
+		}
+		for path, text := range map[string]string{c.first: "1", c.second: "2"} {
+			if got := h.want(200, "", "GET", "/alice/m/resolve/main/"+escape(path, false), nil).body; got != text {
+				t.Errorf("%+q holds %q", path, got)
+			}
+		}
+	}
+	if got := h.want(200, "", "GET", "/alice/m/resolve/main/README.md", nil).body; got != "upper" {
+		t.Errorf("README.md holds %q", got)
+	}
+	r := h.want(200, "alice", "POST", "/api/models/alice/m/commit/main", ndjson(header("x"), deleted("deletedFile", "readme.md")))
+	if got := r.header.Get("X-HF-Warning"); got != "" {
+		t.Errorf("deleting one of the two: warned of %q", got)
+	}
+}

@@ -78,6 +78,8 @@ type Server struct {
 	// writes is held for reading by whatever changes refs or links, and for
 	// writing by the moment at which a backup is taken.
 	writes sync.RWMutex
+	// upkeep is held by what works on all of the folder: a backup, a check, a collection.
+	upkeep sync.Mutex
 	// bigLine lets one long line of a commit be in memory at a time.
 	bigLine chan struct{}
 }
@@ -115,7 +117,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if s.lfs, err = lfs.Open(filepath.Join(cfg.Dir, "lfs"), cfg.Fault); err == nil {
-		err = s.lfs.CleanTemp(time.Now().Add(-48 * time.Hour))
+		err = s.lfs.CleanTemp(time.Now().Add(-leftoverAge))
+	}
+	if err == nil {
+		err = s.finishCollect()
 	}
 	if err == nil {
 		s.key, err = s.db.Key()
@@ -196,7 +201,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
+			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-leftoverAge))); err != nil {
 				s.log.Warn("remove leftovers of uploads", "error", err)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
@@ -158,15 +157,10 @@ func (q *Quarantine) Check(new Hash, blob func(path string, h Hash) error) (comm
 // checkTags goes through the tags between an id and its commit.
 func (q *Quarantine) checkTags(h Hash) (commit Hash, err error) {
 	err = q.view.read(func(st *filesystem.Storage) error {
-		for commit, err = peel(st, h); err == nil && h != commit; {
-			q.seen[h] = true
-			tag, err := object.GetTag(st, h)
-			if err != nil {
-				return err
-			}
-			h = tag.Target
+		if commit, err = peel(st, h); err != nil {
+			return err
 		}
-		return err
+		return walkTags(st, h, q.seen)
 	})
 	if err != nil {
 		return commit, fmt.Errorf("%w: %s is no commit", ErrPush, h)

@@ -285,7 +285,8 @@ func (r *Repo) replace(step, path string, write func(io.Writer) error) (err erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	f, err := os.CreateTemp(dir, "tmp_*")
+	// At the top, where nothing lists it: among refs it would be taken for one.
+	f, err := os.CreateTemp(r.dir, "tmp_*")
 	if err != nil {
 		return fmt.Errorf("make temporary file: %w", err)
 	}

@@ -185,6 +185,32 @@ func (s *Store) CleanTemp(before time.Time) error {
 	return nil
 }
 
+// Collect calls remove for each file stored before a time, and counts those for which
+// it says that it removed them.
+func (s *Store) Collect(before time.Time, remove func(sha string) (bool, error)) (count int, err error) {
+	err = filepath.WalkDir(filepath.Join(s.dir, "objects"), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || !IsSHA256(d.Name()) {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.ModTime().After(before) {
+			return nil // gone, or too new
+		}
+		removed, err := remove(d.Name())
+		if removed {
+			count++
+		}
+		return err
+	})
+	if err != nil {
+		return count, fmt.Errorf("look through large files: %w", err)
+	}
+	return count, nil
+}
+
 // contextReader ends a copy when its context ends.
 type contextReader struct {
 	ctx context.Context
