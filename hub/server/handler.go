@@ -71,6 +71,9 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
+	// A copy, whose body handle replaces: net/http looks at that of its own request to
+	// see whether a client that asks first (Expect: 100-continue) was told to send.
+	r = r.WithContext(r.Context())
 	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, id: requestID(r), route: &route{}}
 	w.Header().Set("X-Request-Id", c.id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -120,9 +123,6 @@ func (c *call) handle() error {
 	if c.r.Header.Get("Content-Encoding") != "" && !rt.git {
 		return &Error{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "Send the body as it is, without Content-Encoding"}
 	}
-	// A copy: net/http looks at the body of its own request to see whether a client
-	// that asks first (Expect: 100-continue) has been told to send.
-	c.r = c.r.WithContext(c.r.Context())
 	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if rt.Access == user && who.user == nil {
 		return errSignIn

@@ -80,6 +80,12 @@ func TestStalledBody(t *testing.T) {
 	if !errors.As(err, &e) || e.Status != http.StatusRequestTimeout {
 		t.Errorf("error %v", err)
 	}
+	h := newPageHub(t)
+	whole := &deadlines{ResponseWriter: httptest.NewRecorder()}
+	h.s.Handler().ServeHTTP(whole, httptest.NewRequest("POST", "/api/validate-yaml", strings.NewReader(`{}`)))
+	if len(whole.set) == 0 {
+		t.Error("a request's body has no deadline")
+	}
 	if len(d.set) != 1 || time.Until(d.set[0]) < 50*time.Second || time.Until(d.set[0]) > time.Minute {
 		t.Errorf("deadlines %v", d.set)
 	}

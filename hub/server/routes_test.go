@@ -160,6 +160,9 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		"move": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/move", map[string]any{"fromRepo": "alice/" + repo, "toRepo": "bob/x"}, "X-Request-Id", "same")
 		},
+		"own": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/organizations/alice/settings/repositories?x="+repo, nil, "X-Request-Id", "same")
+		},
 		"create": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/create", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
 		},
@@ -171,9 +174,6 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		},
 		"list": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same")
-		},
-		"own": func(who, repo string) reply {
-			return h.send(who, "GET", "/api/organizations/alice/settings/repositories?x="+repo, nil, "X-Request-Id", "same")
 		},
 		"likes": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same")

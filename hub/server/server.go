@@ -117,7 +117,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if s.lfs, err = lfs.Open(filepath.Join(cfg.Dir, "lfs"), cfg.Fault); err == nil {
-		err = s.lfs.CleanTemp(time.Now().Add(-leftoverAge))
+		err = s.lfs.CleanTemp(time.Now().Add(-48 * time.Hour))
 	}
 	if err == nil {
 		err = s.finishCollect()
@@ -201,7 +201,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-leftoverAge))); err != nil {
+			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
 				s.log.Warn("remove leftovers of uploads", "error", err)
 			}
 		}
