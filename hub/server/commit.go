@@ -40,7 +40,8 @@ func (c *call) postCommit() error {
 }
 
 // warnAlike tells the client of new files that some systems cannot keep side by side.
-func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) error {
+// The commit is made, so nothing that goes wrong here is an error of it.
+func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) {
 	var paths []string
 	for _, change := range body.changes {
 		if !change.Blob.IsZero() {
@@ -48,11 +49,12 @@ func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) error {
 		}
 	}
 	pairs, err := c.git().Alike(id, paths, 1)
-	if err != nil || len(pairs) == 0 {
-		return err
+	if err != nil {
+		c.s.log.Warn("look for names that are alike", "request", c.id, "error", err)
 	}
-	c.w.Header().Set("X-HF-Warning", fmt.Sprintf("names; %+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other", pairs[0][0], pairs[0][1]))
-	return nil
+	if len(pairs) > 0 {
+		c.w.Header().Set("X-HF-Warning", fmt.Sprintf("names; %+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other", pairs[0][0], pairs[0][1]))
+	}
 }
 
 // commitRef is the branch or pull request that the request names, after a look
@@ -284,9 +286,7 @@ func (c *call) commitPR(ref string, w *gitrepo.Writer, body *commitBody) error {
 }
 
 func (c *call) committed(id gitrepo.Hash, body *commitBody, pr *meta.Discussion) error {
-	if err := c.warnAlike(id, body); err != nil {
-		return err
-	}
+	c.warnAlike(id, body)
 	at := c.s.base(c.r) + "/" + c.repo.Path()
 	answer := map[string]any{"success": true, "commitOid": id.String(), "commitUrl": at + "/commit/" + id.String(),
 		"pullRequestUrl": nil, "hookOutput": ""}

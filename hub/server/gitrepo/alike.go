@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ func (r *Repo) Alike(commit Hash, paths []string, limit int) (pairs [][2]string,
 			path = folder
 		}
 	}
-	for folder, names := range touched {
+	for _, folder := range slices.Sorted(maps.Keys(touched)) {
 		e, err := r.entryIn(root.Hash, folder)
 		if err != nil || !e.Dir {
 			continue // deleted, or in place of what was deleted
@@ -44,7 +45,7 @@ func (r *Repo) Alike(commit Hash, paths []string, limit int) (pairs [][2]string,
 			key := fold(entry.Name)
 			alike[key] = append(alike[key], entry.Name)
 		}
-		for name := range names {
+		for _, name := range slices.Sorted(maps.Keys(touched[folder])) {
 			for _, other := range alike[fold(name)] {
 				if other == name || !slices.Contains(alike[fold(name)], name) || len(pairs) >= limit {
 					continue
@@ -57,7 +58,6 @@ func (r *Repo) Alike(commit Hash, paths []string, limit int) (pairs [][2]string,
 			}
 		}
 	}
-	slices.SortFunc(pairs, func(a, b [2]string) int { return strings.Compare(a[0]+"\x00"+a[1], b[0]+"\x00"+b[1]) })
 	return pairs, nil
 }
 
