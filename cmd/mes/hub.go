@@ -39,7 +39,7 @@ Example:
 		{name: "user", summary: "manage users", help: "Users own repos and have tokens.", verbs: []command{hubUserCommand}},
 		{name: "org", summary: "manage organizations", help: "Organizations own repos that several users work on.", verbs: []command{hubOrgCommand}},
 		{name: "token", summary: "manage tokens", help: "Clients show who they are with a token.", verbs: []command{hubTokenCommand}},
-		hubFsckCommand, hubBackupCommand,
+		hubFsckCommand, hubCollectCommand, hubBackupCommand,
 	},
 }
 
@@ -260,6 +260,33 @@ Example:
 				}
 				fmt.Fprintln(m.Stdout, "no faults")
 				return nil
+			})
+		}
+	},
+}
+
+var hubCollectCommand = command{
+	name: "gc", summary: "remove what nothing leads to any more",
+	help: `
+Removes the commits and files that no branch, tag or pull request reaches, as a
+squash or a deleted branch leaves them, and large files that no commit names and
+that were not sent in the last two days. They cannot be brought back. Also while
+a server runs.
+
+Example:
+  mes hub gc -data hub`,
+	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
+		dir := fs.String("data", "", "data `folder`")
+		return func(ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return usageError("hub gc takes no arguments")
+			}
+			return m.admin(*dir, func(a server.Admin) error {
+				done, err := a.Collect(ctx)
+				if err == nil {
+					fmt.Fprintf(m.Stdout, "removed %d objects and %d large files\n", done.Objects, done.Files)
+				}
+				return err
 			})
 		}
 	},

@@ -13,7 +13,8 @@
 //	admin.sock              while a server runs: where `mes hub user add` and the like reach it
 //
 // The folder may be copied while no server runs. While one runs, [Server.Backup]
-// makes a consistent copy. [Server.Fsck] checks a folder.
+// makes a consistent copy. [Server.Fsck] checks a folder,
+// [Server.Collect] removes what nothing leads to.
 //
 // # Who may do what
 //

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -90,6 +91,63 @@ func TestPrivateIsAbsent(t *testing.T) {
 	}
 }
 
+// others are the routes whose address names no repo, with the test that tells that
+// they speak of no private one.
+var others = map[string]string{
+	"GET /":                          "TestPagesOfPrivateRepo",
+	"GET /models":                    "TestPagesOfPrivateRepo",
+	"GET /datasets":                  "TestPagesOfPrivateRepo",
+	"GET /spaces":                    "TestPagesOfPrivateRepo",
+	"GET /_signin":                   "of the caller",
+	"GET /_static/{name}":            "of no repo",
+	"GET /healthz":                   "says nothing",
+	"GET /api/whoami-v2":             "of the caller",
+	"POST /api/validate-yaml":        "of the body",
+	"POST /api/repos/create":         "TestPrivateIsAbsentInBodies",
+	"DELETE /api/repos/delete":       "TestPrivateIsAbsentInBodies",
+	"POST /api/repos/move":           "TestPrivateIsAbsentInBodies",
+	"GET /api/settings/repositories": "of the caller",
+	"GET /api/organizations/{name}/settings/repositories": "TestPrivateIsAbsentInBodies",
+	"GET /api/organizations/{name}/members":               "of no repo",
+	"GET /api/organizations/{name}/overview":              "TestPrivateIsAbsentInBodies",
+	"GET /api/users/{name}/overview":                      "TestPrivateIsAbsentInBodies",
+	"GET /api/users/{name}/likes":                         "TestPrivateIsAbsentInBodies",
+	"GET /api/models-tags-by-type":                        "TestPrivateIsAbsentInBodies",
+	"GET /api/datasets-tags-by-type":                      "TestPrivateIsAbsentInBodies",
+	"GET /api/models":                                     "TestPrivateIsAbsentInBodies",
+	"GET /api/datasets":                                   "TestPrivateIsAbsentInBodies",
+	"GET /api/spaces":                                     "TestPrivateIsAbsentInBodies",
+	"GET /api/spaces/hardware":                            "of no repo",
+	"GET /api/spaces/templates":                           "of no repo",
+	"PUT /_lfs/{id}/{sha}":                                "TestSignedAddresses",
+	"GET /_lfs/{id}/{sha}":                                "TestSignedAddresses",
+	"POST /_lfs/{id}/{sha}":                               "TestSignedAddresses",
+	"POST /_cas/{path}":                                   "TestXetTokenAccess",
+	"GET /_cas/{path}":                                    "TestXetTokenAccess",
+	"POST /v1/telemetry":                                  "of the body",
+}
+
+// TestAllRoutesAreTested: every route either names a repo, and then TestPrivateIsAbsent
+// asks it, or stands in others. So a new route has to be thought of.
+func TestAllRoutesAreTested(t *testing.T) {
+	h := newHub(t, nil)
+	left := maps.Clone(others)
+	for _, route := range h.srv.Routes() {
+		named := strings.Contains(route.Pattern, "{repo}") || strings.Contains(route.Pattern, "{git}")
+		if named != route.Repo {
+			t.Errorf("%s %s names a repo (%t) and does not look for it, or the other way round", route.Method, route.Pattern, named)
+		}
+		key := route.Method + " " + route.Pattern
+		if _, known := left[key]; !named && !known {
+			t.Errorf("%s is in no test of private repos", key)
+		}
+		delete(left, key)
+	}
+	for key := range left {
+		t.Errorf("%s is no route", key)
+	}
+}
+
 // TestPrivateIsAbsentInBodies does the same for routes that name a repo in the body.
 func TestPrivateIsAbsentInBodies(t *testing.T) {
 	h := newHub(t, nil)
@@ -101,6 +159,9 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		},
 		"move": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/move", map[string]any{"fromRepo": "alice/" + repo, "toRepo": "bob/x"}, "X-Request-Id", "same")
+		},
+		"own": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/organizations/alice/settings/repositories?x="+repo, nil, "X-Request-Id", "same")
 		},
 		"create": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/create", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")

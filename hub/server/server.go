@@ -78,6 +78,8 @@ type Server struct {
 	// writes is held for reading by whatever changes refs or links, and for
 	// writing by the moment at which a backup is taken.
 	writes sync.RWMutex
+	// upkeep is held by what works on all of the folder: a backup, a check, a collection.
+	upkeep sync.Mutex
 	// bigLine lets one long line of a commit be in memory at a time.
 	bigLine chan struct{}
 }
@@ -116,6 +118,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if s.lfs, err = lfs.Open(filepath.Join(cfg.Dir, "lfs"), cfg.Fault); err == nil {
 		err = s.lfs.CleanTemp(time.Now().Add(-48 * time.Hour))
+	}
+	if err == nil {
+		err = s.finishCollect()
 	}
 	if err == nil {
 		s.key, err = s.db.Key()

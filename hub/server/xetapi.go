@@ -35,6 +35,9 @@ type xetObjects struct{ s *Server }
 // Has implements xet.Objects.
 func (o xetObjects) Has(_ context.Context, repo, sha string) (bool, error) {
 	_, err := o.s.HasLFS(repo, sha)
+	if err == nil {
+		err = o.s.renewLFS(repo, sha)
+	}
 	if errors.Is(err, lfs.ErrNotFound) {
 		return false, nil
 	}
