@@ -196,11 +196,16 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
+			if err := s.sweepAt(now); err != nil {
 				s.log.Warn("remove leftovers of uploads", "error", err)
 			}
 		}
 	}
+}
+
+// sweepAt removes what is abandoned at a time.
+func (s *Server) sweepAt(now time.Time) error {
+	return errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour)))
 }
 
 // state gives what the process keeps of a repo.
