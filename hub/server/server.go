@@ -52,6 +52,9 @@ type Config struct {
 	// Upstream is the address of another Hub whose repos are read through a cache
 	// when they are not here. Empty: none.
 	Upstream string
+	// MirrorMax is how many bytes the cache of Upstream may have. What was not used
+	// for longest makes room. Zero: no limit.
+	MirrorMax int64
 	// Proxy is the way to Upstream, as of http.Transport. Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Fault is called before each step of a write with the step's name; its error
@@ -124,7 +127,7 @@ func New(cfg Config) (*Server, error) {
 		err = s.openXet()
 	}
 	if err == nil && cfg.Upstream != "" {
-		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), Proxy: cfg.Proxy, Logger: s.log})
+		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), MaxBytes: cfg.MirrorMax, Proxy: cfg.Proxy, Logger: s.log})
 	}
 	if err != nil {
 		s.db.Close()

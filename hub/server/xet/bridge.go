@@ -212,9 +212,8 @@ func (b *Bridge) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		fail(w, http.StatusRequestEntityTooLarge, err.Error())
 	case isInvalid(err):
 		fail(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, ErrUserFull):
-		w.Header().Set("Retry-After", "60")
-		fail(w, http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, ErrUserFull): // 429 would be right too, but hf_xet says nothing then for minutes
+		fail(w, http.StatusRequestEntityTooLarge, err.Error())
 	case errors.Is(err, ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		w.Header().Set("Retry-After", "60")
 		fail(w, http.StatusInsufficientStorage, ErrFull.Error())

@@ -34,9 +34,9 @@ func TestLimits(t *testing.T) {
 		status      int
 		want        string
 	}{
-		{"user's xorbs", Limits{User: Amount{Xorbs: 3}}, 3, 6, 429, "3 xorbs"},
-		{"user's bytes", Limits{User: Amount{Bytes: 4*smallSize + 1}}, 4, 8, 429, "bytes"},
-		{"all xorbs", Limits{User: Amount{Xorbs: 3}, All: Amount{Xorbs: 4}}, 3, 4, 429, ""},
+		{"user's xorbs", Limits{User: Amount{Xorbs: 3}}, 3, 6, 413, "3 xorbs"},
+		{"user's bytes", Limits{User: Amount{Bytes: 4*smallSize + 1}}, 4, 8, 413, "bytes"},
+		{"all xorbs", Limits{User: Amount{Xorbs: 3}, All: Amount{Xorbs: 4}}, 3, 4, 413, ""},
 		{"all bytes", Limits{All: Amount{Bytes: 5 * smallSize}}, 5, 5, 507, "no place"},
 		{"disk", Limits{Free: func() (int64, error) { return free, nil }}, 9, 18, 200, ""},
 		{"full disk", Limits{Free: func() (int64, error) { return 2 * smallSize, nil }}, 2, 2, 507, "no place"},
