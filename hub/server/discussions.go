@@ -59,7 +59,7 @@ func (c *call) discussions() error {
 		if d.PullRequest {
 			kind = "pull_request"
 		}
-		open := d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
+		open := isOpen(d)
 		switch {
 		case q.Get("type") != "" && q.Get("type") != "all" && q.Get("type") != kind:
 		case q.Get("status") == "open" && !open, q.Get("status") == "closed" && open:
@@ -72,6 +72,11 @@ func (c *call) discussions() error {
 	start := min(skip, len(found))
 	page := append([]map[string]any{}, found[start:min(start+limit, len(found))]...)
 	return c.json(map[string]any{"discussions": page, "count": len(found), "start": start})
+}
+
+// isOpen tells whether a thread waits for something.
+func isOpen(d *meta.Discussion) bool {
+	return d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
 }
 
 // openDiscussion begins a thread, or a pull request without changes yet.
