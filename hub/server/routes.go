@@ -5,6 +5,7 @@ const (
 	post   = "POST"
 	put    = "PUT"
 	del    = "DELETE"
+	patch  = "PATCH"
 	onRepo = "/api/{repo}"
 )
 
@@ -34,6 +35,7 @@ func (s *Server) table() []route {
 	}
 	routes = append(routes, repoRoutes()...)
 	routes = append(routes, spaceRoutes()...)
+	routes = append(routes, collectionRoutes()...)
 	routes = append(routes, fileRoutes()...)
 	return append(routes, pageRoutes()...)
 }

@@ -95,6 +95,8 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 	h := newHub(t, nil)
 	h.create("model", "secret", true)
 	h.want(200, "bob", "POST", "/api/repos/create", map[string]any{"name": "own"})
+	slug, own := h.collection("alice", map[string]any{"title": "a"}), h.collection("bob", map[string]any{"title": "b"})
+	h.want(200, "alice", "POST", "/api/collections/"+slug+"/items", map[string]any{"item": map[string]any{"type": "model", "id": "alice/secret"}})
 	cases := map[string]func(who, repo string) reply{
 		"delete": func(who, repo string) reply {
 			return h.send(who, "DELETE", "/api/repos/delete", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
@@ -114,6 +116,15 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		"list": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same")
 		},
+		"collection with": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/collections?item=models/alice/"+repo, nil, "X-Request-Id", "same")
+		},
+		"collection": func(who, _ string) reply {
+			return h.send(who, "GET", "/api/collections/"+slug, nil, "X-Request-Id", "same")
+		},
+		"into a collection": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/collections/"+own+"/items", map[string]any{"item": map[string]any{"type": "model", "id": "alice/" + repo}}, "X-Request-Id", "same")
+		},
 		"likes": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same")
 		},
@@ -123,6 +134,8 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		for _, who := range []string{"", "bob", "alice-fine"} {
 			if got, absent := ask(who, "secret"), ask(who, "absent"); strings.ReplaceAll(got.String(), "secret", "absent") != absent.String() {
 				t.Errorf("%s as %q tells that the repo is there:\n%s\n%s", name, who, got, absent)
+			} else if name == "collection" && strings.Contains(got.String(), "secret") {
+				t.Errorf("%q sees the repo in a collection: %s", who, got)
 			}
 		}
 	}

@@ -162,6 +162,39 @@ api.reject_access_request(repo, "bob", rejection_reason=None)
 raises(GatedRepoError, lambda: bob.auth_check(repo), 403)
 api.update_repo_settings(repo, gated=False)
 
+# Collections.
+hidden = repo + "-hidden"
+api.create_repo(hidden, private=True)
+made = api.create_collection(f"Models of {repo}", description="a few", private=True)
+assert made.slug.startswith("alice/models-of-") and made.private and made.items == [], made
+assert api.create_collection(f"Models of {repo}", exists_ok=True).slug == made.slug
+raises(HfHubHTTPError, lambda: api.create_collection(f"Models of {repo}"), 409)
+for who in (nobody, bob):
+    raises(HfHubHTTPError, lambda: who.get_collection(made.slug), 404)
+    assert made.slug not in [c.slug for c in who.list_collections()]
+changed = api.update_collection_metadata(made.slug, title="Shown " + repo, description="more", private=False, theme="green")
+assert (changed.title, changed.description, changed.theme, changed.private) == ("Shown " + repo, "more", "green", False), changed
+api.add_collection_item(made.slug, item_id=hidden, item_type="model")
+full = api.add_collection_item(changed.slug, item_id=repo, item_type="model", note="the first")
+assert [(i.item_id, i.item_type, i.note) for i in full.items] == [(hidden, "model", None), (repo, "model", "the first")], full
+raises(HfHubHTTPError, lambda: api.add_collection_item(made.slug, item_id=repo, item_type="model"), 409)
+api.add_collection_item(made.slug, item_id=repo, item_type="model", exists_ok=True)
+raises(HfHubHTTPError, lambda: api.add_collection_item(made.slug, item_id="alice/absent", item_type="model"), 404)
+raises(HfHubHTTPError, lambda: bob.add_collection_item(made.slug, item_id=repo, item_type="model"), 403)
+assert [i.item_id for i in nobody.get_collection(made.slug).items] == [repo]
+api.update_collection_item(made.slug, full.items[1].item_object_id, note="the last", position=0)
+assert [(i.item_id, i.note) for i in api.get_collection(made.slug).items] == [(repo, "the last"), (hidden, None)]
+assert made.slug.split("-")[-1] in "".join(c.slug for c in nobody.list_collections(owner="alice", item=f"models/{repo}", sort="lastModified", limit=5))
+assert list(bob.list_collections(item=f"models/{hidden}")) == [] and len(list(api.list_collections(item=f"models/{hidden}"))) == 1
+api.delete_collection_item(made.slug, full.items[0].item_object_id)
+raises(HfHubHTTPError, lambda: api.delete_collection_item(made.slug, full.items[0].item_object_id), 404)
+api.delete_collection_item(made.slug, full.items[0].item_object_id, missing_ok=True)
+api.delete_repo(hidden)
+raises(HfHubHTTPError, lambda: bob.delete_collection(made.slug), 403)
+api.delete_collection(made.slug)
+raises(HfHubHTTPError, lambda: api.delete_collection(made.slug), 404)
+api.delete_collection(made.slug, missing_ok=True)
+
 # Moving, datasets, Spaces, the file system.
 api.move_repo(repo, repo + "-moved")
 assert api.model_info(repo).id == repo + "-moved"

@@ -39,6 +39,14 @@ type List struct {
 	Next  string // address of the next page; empty on the last
 }
 
+// Collection is a list of repos that somebody made.
+type Collection struct {
+	Page
+	Owner, Description string
+	Private            bool
+	Repos              []RepoLine
+}
+
 // RepoLine is a repo in a list.
 type RepoLine struct {
 	Name, Href string
