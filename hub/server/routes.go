@@ -98,6 +98,10 @@ func spaceRoutes() []route {
 		{Method: post, Pattern: onRepo + "/sleeptime", Access: writer, Handler: (*call).setSleep},
 		{Method: post, Pattern: onRepo + "/pause", Access: writer, Handler: (*call).pause},
 		{Method: post, Pattern: onRepo + "/restart", Access: writer, Handler: (*call).restart},
+		{Method: post, Pattern: onRepo + "/storage", Access: writer, Handler: (*call).setStorage},
+		{Method: del, Pattern: onRepo + "/storage", Access: writer, Handler: (*call).setStorage},
+		{Method: put, Pattern: onRepo + "/volumes", Access: writer, Handler: (*call).setVolumes},
+		{Method: del, Pattern: onRepo + "/volumes", Access: writer, Handler: (*call).setVolumes},
 		{Method: post, Pattern: onRepo + "/dev-mode", Access: writer, Handler: (*call).setDevMode},
 		{Method: get, Pattern: onRepo + "/logs/{kind}", Access: writer, Handler: (*call).logs},
 	}

@@ -219,6 +219,18 @@ api.delete_space_variable(space, "VAR")
 api.delete_space_secret(space, "KEY")
 api.request_space_hardware(space, "cpu-basic")
 assert api.get_space_runtime(space).requested_hardware == "cpu-basic"
+if hasattr(api, "request_space_storage"):  # gone in 2.x
+    api.request_space_storage(space, "small")
+    assert api.get_space_runtime(space).storage == "small"
+    api.delete_space_storage(space)
+if hasattr(api, "set_space_volumes"):
+    from huggingface_hub import Volume
+    api.set_space_volumes(space, volumes=[Volume(type="model", source=repo, mount_path="/m"), Volume(type="dataset", source=data, mount_path="/d")])
+    assert [(v.source, v.mount_path) for v in api.get_space_runtime(space).volumes] == [(repo, "/m"), (data, "/d")]
+    assert [v.source for v in nobody.get_space_runtime(space).volumes] == [repo]
+    raises(RepositoryNotFoundError, lambda: api.set_space_volumes(space, volumes=[Volume(type="model", source="alice/absent", mount_path="/m")]), 404)
+    api.delete_space_volumes(space)
+    raises(HfHubHTTPError, lambda: api.delete_space_volumes(space), 400)
 assert api.pause_space(space).stage == "PAUSED" and api.restart_space(space).stage == "STOPPED"
 api.duplicate_repo(repo, repo + "-twin") if hasattr(api, "duplicate_repo") else api.create_repo(repo + "-twin")
 if hasattr(api, "duplicate_repo"):
