@@ -33,7 +33,18 @@ const (
 // A token that is none of ours is the caller's for the other Hub; ours are never
 // sent there.
 func (c *call) fromUpstream(authErr error) (bool, error) {
-	if c.s.mirror == nil || !slices.Contains(mirrored, c.route.Pattern) {
+	token := ""
+	if bearer, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); ok && authErr != nil {
+		token = bearer
+	}
+	switch {
+	case c.s.mirror == nil:
+		return false, nil
+	case slices.Contains(listed, c.route.Pattern) && strings.HasPrefix(c.r.URL.Query().Get("cursor"), upstreamCursor):
+		return true, c.upstreamList(token)
+	case slices.Contains(listed, c.route.Pattern):
+		return true, c.listRepos()
+	case !slices.Contains(mirrored, c.route.Pattern):
 		return false, nil
 	}
 	r, err := c.s.db.Repo(c.kind, c.ns, c.name)
@@ -44,9 +55,7 @@ func (c *call) fromUpstream(authErr error) (bool, error) {
 		return false, nil
 	}
 	q := c.upstreamRequest()
-	if token, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); ok && authErr != nil {
-		q.Token = token
-	}
+	q.Token = token
 	switch c.route.Pattern {
 	case resolvePattern, rawPattern:
 		return true, c.upstreamError(c.upstreamFile(q))

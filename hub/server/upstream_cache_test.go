@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -241,4 +242,58 @@ func TestMirrorSpoiled(t *testing.T) {
 		}
 	}
 	h.close()
+}
+
+// TestMirrorLists lists what is here, and then what the other Hub lists without what
+// the caller sees here already. While that Hub is gone the list ends.
+func TestMirrorLists(t *testing.T) {
+	f := newFakeHub(t)
+	h := mirrorHub(t, f)
+	h.repo("m", false, nil)
+	h.repo("secret", true, nil)
+	walk := func(path string, header ...string) (ids []string) {
+		t.Helper()
+		for path != "" {
+			w := h.do("", "GET", path, nil, header...)
+			var page []struct{ ID, Query string }
+			if err := json.Unmarshal(w.Body.Bytes(), &page); w.Code != 200 || err != nil {
+				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			}
+			for _, r := range page {
+				ids = append(ids, r.ID)
+				if r.Query != "" && (!strings.Contains(r.Query, "limit=2") || strings.Contains(r.Query, "upstream")) {
+					t.Errorf("asked for %s", r.Query)
+				}
+			}
+			next := nextLink.FindStringSubmatch(w.Header().Get("Link"))
+			if path = ""; next != nil {
+				path = strings.TrimPrefix(next[1], "http://example.com")
+			}
+		}
+		return ids
+	}
+	const all = "/api/models?limit=2"
+	for who, c := range map[string]struct {
+		header []string
+		want   string
+	}{
+		"nobody":     {nil, "alice/m u/open alice/secret u/last"},
+		"bob":        {[]string{"Authorization", "Bearer " + h.bob}, "alice/m u/open alice/secret u/last"},
+		"alice":      {[]string{"Authorization", "Bearer " + h.alice}, "alice/secret alice/m u/open u/last"},
+		"a stranger": {theirs, "alice/m u/open alice/secret u/last"}, // what needs no token is not asked with one
+	} {
+		if got := strings.Join(walk(all, c.header...), " "); got != c.want {
+			t.Errorf("%s: %s, want %s", who, got, c.want)
+		}
+	}
+	f.set(func(f *fakeHub) { f.status = 503 })
+	if got := strings.Join(walk(all), " "); got != "alice/m u/open alice/secret u/last" {
+		t.Errorf("while it is gone: %s", got)
+	}
+	if got := strings.Join(walk("/api/models?limit=2&search=M"), " "); got != "alice/m" {
+		t.Errorf("never asked: %s", got)
+	}
+	if w := h.do("", "GET", "/api/models?search=M&cursor=upstream:", nil); w.Header().Get("X-HF-Warning") == "" {
+		t.Error("no warning that the list is not complete")
+	}
 }

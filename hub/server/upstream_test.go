@@ -64,6 +64,17 @@ func (f *fakeHub) serve(w http.ResponseWriter, r *http.Request, cdn string) {
 		w.WriteHeader(f.status)
 	case strings.Contains(r.URL.Path, "u/closed") && (token != "Bearer hf_theirs" || f.denied):
 		fail(401, "RepoNotFound")
+	case r.URL.Path == "/api/models":
+		second := r.URL.Query().Get("cursor") != ""
+		switch {
+		case !second:
+			h.Set("Link", "<"+f.url+"/api/models?search=x&cursor=a%2Bb>; rel=\"next\"")
+			fmt.Fprintf(w, `[{"id":"u/open","query":%q},{"id":"alice/m"},{"id":"alice/secret"}]`, r.URL.RawQuery)
+		case token == "Bearer hf_theirs":
+			fmt.Fprintf(w, `[{"id":"u/closed","query":%q}]`, r.URL.RawQuery)
+		default:
+			fmt.Fprintf(w, `[{"id":"u/last","query":%q}]`, r.URL.RawQuery)
+		}
 	case strings.Contains(r.URL.Path, "u/gated/") && !strings.HasPrefix(r.URL.Path, "/api/") && (token != "Bearer hf_theirs" || f.denied):
 		fail(map[bool]int{true: 401, false: 403}[token == ""], "GatedRepo")
 	case !strings.Contains(r.URL.Path, "u/closed") && !strings.Contains(r.URL.Path, "u/open") && !strings.Contains(r.URL.Path, "u/gated"):

@@ -28,6 +28,8 @@ tree = sorted((e.path, getattr(e, "size", None)) for e in nobody.list_repo_tree(
 paths = nobody.get_paths_info(repo, ["README.md", "mixed.bin", "absent"])
 refs = nobody.list_repo_refs(repo)
 commits = nobody.list_repo_commits(repo)
+listed = [m.id for m in nobody.list_models(author="alice")]
+assert listed == [repo], listed
 raw = urllib.request.urlopen(f"{endpoint}/{repo}/raw/main/mixed.bin").read()
 assert pinned.sha == info.sha == refs.branches[0].target_commit == commits[0].commit_id
 assert [p.path for p in paths] == ["README.md", "mixed.bin"] and paths[1].lfs.sha256 in raw.decode(), raw
