@@ -36,6 +36,18 @@ func commentEvent(author, text string) meta.Event {
 	return meta.NewEvent("comment", author, map[string]any{"edited": false, "hidden": false, "raw": text})
 }
 
+// ownPR tells whether a revision is that of an open pull request of the caller, who
+// may add to it without being a writer.
+func (c *call) ownPR(rev string) bool {
+	num, ok := strings.CutPrefix(rev, "refs/pr/")
+	n, err := strconv.ParseUint(num, 10, 64)
+	if !ok || err != nil || c.user == nil {
+		return false
+	}
+	d, err := c.s.db.Discussion(c.repo.ID, n)
+	return err == nil && d.PullRequest && isOpen(&d) && d.Author == c.user.Name
+}
+
 // describeDiscussion gives what lists show.
 func (c *call) describeDiscussion(d *meta.Discussion) map[string]any {
 	return map[string]any{

@@ -49,6 +49,9 @@ func (c *call) lfsBatch() error {
 		Transfers []string    `json:"transfers"`
 		Objects   []lfsObject `json:"objects"`
 		HashAlgo  string      `json:"hash_algo"`
+		Ref       struct {
+			Name string `json:"name"`
+		} `json:"ref"`
 	}
 	if err := c.decode(&req, maxListBody); err != nil {
 		return err
@@ -58,7 +61,7 @@ func (c *call) lfsBatch() error {
 		return invalid("Invalid operation: use upload or download")
 	}
 	if upload {
-		if err := c.s.need(c.caller, &c.repo, writer); err != nil {
+		if err := c.s.needCommit(c.caller, &c.repo, c.ownPR(req.Ref.Name)); err != nil {
 			return err
 		}
 	}

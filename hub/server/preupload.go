@@ -24,7 +24,7 @@ func (c *call) preupload() error {
 	if c.user == nil {
 		return errSignIn
 	}
-	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1"); err != nil {
+	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1" || c.ownPR(c.rev)); err != nil {
 		return err
 	}
 	var req struct {

@@ -60,7 +60,7 @@ func repoRoutes() []route {
 		{Method: post, Pattern: onRepo + "/super-squash/{rev}", Access: writer, Handler: (*call).superSquash},
 		{Method: post, Pattern: onRepo + "/preupload/{rev}", Access: reader, Handler: (*call).preupload},
 		{Method: post, Pattern: onRepo + "/commit/{rev}", Access: reader, Handler: (*call).postCommit},
-		{Method: get, Pattern: onRepo + "/xet-write-token/{rev}", Access: writer, Handler: (*call).xetWriteToken},
+		{Method: get, Pattern: onRepo + "/xet-write-token/{rev}", Access: reader, Handler: (*call).xetWriteToken},
 		{Method: get, Pattern: onRepo + "/xet-read-token/{rev}", Access: content, Handler: (*call).xetReadToken},
 		{Method: get, Pattern: onRepo + "/lfs-files", Access: writer, Handler: (*call).lfsFiles},
 		{Method: post, Pattern: onRepo + "/lfs-files/batch", Access: owner, Handler: (*call).deleteLFSFiles},

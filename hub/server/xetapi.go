@@ -76,7 +76,16 @@ func (c *call) xetToken(write bool) error {
 	return c.json(map[string]any{"accessToken": a.Token, "exp": a.Expires.Unix(), "casUrl": address})
 }
 
-func (c *call) xetWriteToken() error { return c.xetToken(true) }
+// xetWriteToken lets those send files who may commit where the request says.
+func (c *call) xetWriteToken() error {
+	if c.user == nil {
+		return errSignIn
+	}
+	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1" || c.ownPR(c.rev)); err != nil {
+		return err
+	}
+	return c.xetToken(true)
+}
 
 func (c *call) xetReadToken() error { return c.xetToken(false) }
 
