@@ -158,8 +158,8 @@ func TestPullRequestOnRawRef(t *testing.T) {
 	}
 }
 
-// TestOwnPullRequest lets who may not write here add to a pull request of their own,
-// large files too, while it is open; to nothing else.
+// TestOwnPullRequest lets who may not write here add to a pull request of their own
+// while it is open, to nothing else, and propose large files.
 func TestOwnPullRequest(t *testing.T) {
 	h := newHub(t, nil)
 	h.create("model", "m", false)
@@ -189,8 +189,6 @@ func TestOwnPullRequest(t *testing.T) {
 			"preupload": h.send(c.as, "POST", at+"/preupload/"+escaped, map[string]any{"files": []any{}}),
 			"commit":    h.send(c.as, "POST", at+"/commit/"+escaped, ndjson(header("x"), file("a-"+c.as, c.as))),
 			"xet":       h.send(c.as, "GET", at+"/xet-write-token/"+escaped, nil),
-			"batch": h.send(c.as, "POST", "/alice/m.git/info/lfs/objects/batch", map[string]any{"operation": "upload", "ref": map[string]any{"name": c.ref},
-				"objects": []any{map[string]any{"oid": sha(c.as), "size": len(c.as)}}}),
 		} {
 			if r.status != c.status {
 				t.Errorf("%s, %s: %s, want %d", c.name, what, r, c.status)
@@ -201,6 +199,17 @@ func TestOwnPullRequest(t *testing.T) {
 		t.Errorf("the pull request holds %q", got)
 	}
 	h.want(404, "", "GET", "/alice/m/resolve/main/a-bob", nil)
+	r := h.want(200, "bob", "POST", "/alice/m.git/info/lfs/objects/batch", map[string]any{"operation": "upload", "transfers": []string{"basic"},
+		"objects": []any{map[string]any{"oid": sha("large"), "size": 5}}})
+	href := field[[]struct {
+		Actions map[string]struct{ Href string }
+	}](h, r, "objects")[0].Actions["upload"].Href
+	h.want(200, "", "PUT", href, "large")
+	h.want(403, "bob", "POST", at+"/commit/main", ndjson(header("x"), lfsFile("l.bin", "large")))
+	h.want(200, "bob", "POST", at+"/commit/main?create_pr=1", ndjson(header("x"), lfsFile("l.bin", "large")))
+	if got := h.want(200, "", "GET", "/alice/m/resolve/refs%2Fpr%2F4/l.bin", nil).body; got != "large" {
+		t.Errorf("the proposal holds %q", got)
+	}
 	h.want(200, "bob", "GET", at+"/xet-write-token/None?create_pr=1", nil)
 	h.want(401, "", "GET", at+"/xet-write-token/None?create_pr=1", nil)
 	h.want(403, "bob-read", "GET", at+"/xet-write-token/None?create_pr=1", nil)

@@ -137,6 +137,15 @@ assert api.file_exists(repo, "d.txt")
 api.super_squash_history(repo)
 assert len(api.list_repo_commits(repo)) == 1 and api.file_exists(repo, "d.txt")
 
+proposal = work / "proposal"
+proposal.mkdir()
+(proposal / "large.bin").write_bytes(os.urandom(50_000))
+(proposal / "small.txt").write_text("from bob")
+if hasattr(api, "set_space_volumes"):  # since 2.x it opens the pull request first and adds to it
+    proposed = bob.upload_folder(repo_id=repo, folder_path=proposal, create_pr=True)
+    rev = "refs/pr/" + proposed.pr_url.rsplit("/", 1)[1]
+    assert Path(api.hf_hub_download(repo, "large.bin", revision=rev)).read_bytes() == (proposal / "large.bin").read_bytes()
+
 # Likes, large files.
 if hasattr(api, "list_lfs_files"):
     large = {f.filename: f for f in api.list_lfs_files(repo)}

@@ -79,6 +79,16 @@ done
 rm -rf "$WORK/big" "$WORK/down"
 say "100 MB, changed in the middle, to the same repo and to another: same sha256"
 
+# Who may not write proposes: the client opens a pull request and adds to it.
+count=$(shards)
+HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$deps/bin/hf" upload alice/python "$WORK/files/mixed.bin" of-bob.bin --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a file: $(cat "$WORK/out")"
+HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$deps/bin/hf" upload alice/python "$WORK/files" of-bob --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a folder: $(cat "$WORK/out")"
+[ "$(shards)" -gt "$count" ] || fail "hf upload --create-pr did not go through Xet"
+for path in refs%2Fpr%2F1/of-bob.bin refs%2Fpr%2F2/of-bob/mixed.bin; do
+	[ "$(curl -sfL "$HUB/alice/python/resolve/$path" | sha256sum)" = "$(sha256sum <"$WORK/files/mixed.bin")" ] || fail "$path: another sha256"
+done
+say "hf upload --create-pr by another user: same"
+
 count=$(shards)
 node "$deps/upload.mjs" alice/npm "$WORK/files"
 [ "$(shards)" -gt "$count" ] || fail "the npm client did not go through Xet"
