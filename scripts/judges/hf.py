@@ -137,6 +137,13 @@ assert api.file_exists(repo, "d.txt")
 api.super_squash_history(repo)
 assert len(api.list_repo_commits(repo)) == 1 and api.file_exists(repo, "d.txt")
 
+# Likes, large files.
+if hasattr(api, "list_lfs_files"):
+    large = {f.filename: f for f in api.list_lfs_files(repo)}
+    assert "renamed.bin" in large and {f.size for f in large.values()} == {200_000, 5000}, large
+bob.unlike(repo)
+assert list(api.list_repo_likers(repo)) == []
+
 proposal = work / "proposal"
 proposal.mkdir()
 (proposal / "large.bin").write_bytes(os.urandom(50_000))
@@ -145,13 +152,6 @@ if hasattr(api, "set_space_volumes"):  # since 2.x it opens the pull request fir
     proposed = bob.upload_folder(repo_id=repo, folder_path=proposal, create_pr=True)
     rev = "refs/pr/" + proposed.pr_url.rsplit("/", 1)[1]
     assert Path(api.hf_hub_download(repo, "large.bin", revision=rev)).read_bytes() == (proposal / "large.bin").read_bytes()
-
-# Likes, large files.
-if hasattr(api, "list_lfs_files"):
-    large = {f.filename: f for f in api.list_lfs_files(repo)}
-    assert "renamed.bin" in large and {f.size for f in large.values()} == {200_000, 5000}, large
-bob.unlike(repo)
-assert list(api.list_repo_likers(repo)) == []
 
 # Private and gated repos.
 api.update_repo_settings(repo, private=True)
