@@ -52,7 +52,7 @@ name the address that clients use with -url. Clone and fetch need git on the
 server's machine; everything else, push included, does not. With -upstream, a
 repo that is not here is read from another Hub, file by file, and kept: with the
 caller's own token where one is needed, and without that Hub later if the repo is
-public.
+public. -mirror-max bounds what is kept; the last used stays.
 
 Example:
   mes hub serve -data hub -addr 127.0.0.1:8080`,
@@ -64,6 +64,7 @@ Example:
 		fs.StringVar(&s.key, "tls-key", "", "`file` with the certificate's key")
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
 		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
+		fs.Var(&s.mirrorMax, "mirror-max", "most `bytes` of that cache, as 500M or 100G; 0 is no limit")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
 	},
@@ -73,6 +74,7 @@ type hubServe struct {
 	m                         *Main
 	dir, addr, cert, key, url string
 	upstream                  string
+	mirrorMax                 byteCount
 	quiet                     bool
 }
 
@@ -90,7 +92,7 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
 	debug.SetMemoryLimit(hubMemory)
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}

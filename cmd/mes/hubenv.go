@@ -122,7 +122,7 @@ type hubFlags struct {
 	m                    *Main
 	endpoint, tokenFile  string
 	workers, connections int
-	bandwidth            bandwidth
+	bandwidth            byteCount
 	asJSON               bool
 }
 
@@ -202,12 +202,12 @@ func repoArg(s string) (client.Repo, error) {
 	return r, nil
 }
 
-// bandwidth is a flag in bytes a second.
-type bandwidth int64
+// byteCount is a flag in bytes, or in bytes a second.
+type byteCount int64
 
-func (b *bandwidth) String() string { return strconv.FormatInt(int64(*b), 10) }
+func (b *byteCount) String() string { return strconv.FormatInt(int64(*b), 10) }
 
-func (b *bandwidth) Set(s string) error {
+func (b *byteCount) Set(s string) error {
 	unit := int64(1)
 	switch {
 	case strings.HasSuffix(s, "k"):
@@ -221,7 +221,7 @@ func (b *bandwidth) Set(s string) error {
 	if err != nil || n < 0 {
 		return errors.New("is a number of bytes, as 500k or 10M")
 	}
-	*b = bandwidth(n * unit)
+	*b = byteCount(n * unit)
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 // pull request.
 func (c *call) postCommit() error {
 	asPR := c.r.URL.Query().Get("create_pr") == "1"
-	ref, err := c.commitRef(asPR)
+	ref, err := c.commitRef(asPR || c.ownPR(c.rev))
 	if err != nil {
 		return err
 	}

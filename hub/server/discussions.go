@@ -36,6 +36,18 @@ func commentEvent(author, text string) meta.Event {
 	return meta.NewEvent("comment", author, map[string]any{"edited": false, "hidden": false, "raw": text})
 }
 
+// ownPR tells whether a revision is that of an open pull request of the caller, who
+// may add to it without being a writer.
+func (c *call) ownPR(rev string) bool {
+	num, ok := strings.CutPrefix(rev, "refs/pr/")
+	n, err := strconv.ParseUint(num, 10, 64)
+	if !ok || err != nil || c.user == nil {
+		return false
+	}
+	d, err := c.s.db.Discussion(c.repo.ID, n)
+	return err == nil && d.PullRequest && isOpen(&d) && d.Author == c.user.Name
+}
+
 // describeDiscussion gives what lists show.
 func (c *call) describeDiscussion(d *meta.Discussion) map[string]any {
 	return map[string]any{
@@ -59,7 +71,7 @@ func (c *call) discussions() error {
 		if d.PullRequest {
 			kind = "pull_request"
 		}
-		open := d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
+		open := isOpen(d)
 		switch {
 		case q.Get("type") != "" && q.Get("type") != "all" && q.Get("type") != kind:
 		case q.Get("status") == "open" && !open, q.Get("status") == "closed" && open:
@@ -72,6 +84,11 @@ func (c *call) discussions() error {
 	start := min(skip, len(found))
 	page := append([]map[string]any{}, found[start:min(start+limit, len(found))]...)
 	return c.json(map[string]any{"discussions": page, "count": len(found), "start": start})
+}
+
+// isOpen tells whether a thread waits for something.
+func isOpen(d *meta.Discussion) bool {
+	return d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
 }
 
 // openDiscussion begins a thread, or a pull request without changes yet.

@@ -114,6 +114,7 @@ func (c *call) handle() error {
 	if err != nil {
 		return err
 	}
+	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if done, err := c.fromUpstream(authErr); done {
 		return err
 	}
@@ -123,7 +124,6 @@ func (c *call) handle() error {
 	if c.r.Header.Get("Content-Encoding") != "" && !rt.git {
 		return &Error{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "Send the body as it is, without Content-Encoding"}
 	}
-	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if rt.Access == user && who.user == nil {
 		return errSignIn
 	}

@@ -58,7 +58,11 @@ func (c *call) lfsBatch() error {
 		return invalid("Invalid operation: use upload or download")
 	}
 	if upload {
-		if err := c.s.need(c.caller, &c.repo, writer); err != nil {
+		if c.user == nil {
+			return errSignIn
+		}
+		// The files may be for a pull request that is not there yet: clients do not say.
+		if err := c.s.needCommit(c.caller, &c.repo, true); err != nil {
 			return err
 		}
 	}

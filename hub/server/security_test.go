@@ -156,7 +156,7 @@ func TestTokenScopes(t *testing.T) {
 		{"GET", "/api/models/alice/here/auth-check", nil, readers},
 		{"GET", "/api/models/alice/here/xet-read-token/main", nil, readers},
 		{"POST", "/alice/here.git/info/lfs/objects/batch", `{"operation":"download"}`, readers},
-		{"POST", "/alice/here.git/info/lfs/objects/batch", `{"operation":"upload"}`, writers},
+		{"POST", "/alice/here.git/info/lfs/objects/batch", `{"operation":"upload"}`, actors},
 		{"POST", "/alice/here.git/git-receive-pack", "0000", writers},
 		{"GET", "/api/models/alice/here/xet-write-token/main", nil, writers},
 		{"POST", "/api/models/alice/here/commit/main", ndjson(header("x"), file("f", "x")), writers},

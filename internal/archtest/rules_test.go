@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 		"internal/num"},
 	"model/config":    {"model/mamba", "model/router", "model/swarm"},
 	"model/ckpt":      {"hub/safetensors"},
-	"model/telemetry": {},
+	"model/telemetry": {"internal/atomicfile"},
 
 	"hub/safetensors":    {"internal/atomicfile"},
 	"hub/pickle":         {},
@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"hub/server/gitrepo": {"internal/atomicfile"},
 	"hub/server/lfs":     {"internal/atomicfile"},
 	"hub/server/meta":    {},
-	"hub/server/mirror":  {},
+	"hub/server/mirror":  {"internal/atomicfile"},
 	"hub/server/view":    {},
 	"hub/server/xet":     {},
 	"hub/server":         {"hub/server/mirror", "hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},

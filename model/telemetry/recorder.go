@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Files of a run's folder.
@@ -60,7 +61,7 @@ func OpenRecorder(cfg RecorderConfig) (_ *Recorder, err error) {
 	if err := r.resume(cfg.Step, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := syncDir(cfg.Dir); err != nil {
+	if err := atomicfile.SyncDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
 	if r.events, err = newEventWriter(filepath.Join(cfg.Dir, EventsDir), time.Now()); err != nil {
@@ -196,18 +197,6 @@ func (f *appendFile) append(data []byte) error {
 	}
 	f.size += int64(len(data))
 	return nil
-}
-
-// syncDir puts a folder's names on the disk, where the system has a way to.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // history holds the records of a run, and only every second of them whenever it is full.

@@ -28,6 +28,17 @@ for version in 2.4.0 1.19.0; do
 	for file in README.md model.safetensors "sub/a b ü#%.txt"; do cmp "$folder/$file" "$WORK/down-$version/$file"; done
 	commits=$(curl -sf -H "Authorization: Bearer $TOKEN" "$HUB/api/models/alice/cli-$NAME/commits/main" | grep -o '"id":' | wc -l)
 	[ "$commits" = 3 ] || { echo "$commits commits, want 3: an unchanged folder must make none" >&2; exit 1; }
+	if hf collections --help >/dev/null 2>&1; then
+		{
+			hf collections create "CLI $NAME" --description "by command"
+			slug=$(curl -sf "$HUB/api/collections?owner=alice" | sed 's/.*"slug":"\(alice\/cli-[^"]*\)".*/\1/')
+			hf collections add-item "$slug" "alice/cli-$NAME" model --note "a note"
+			hf collections info "$slug" | grep -q "alice/cli-$NAME"
+			hf collections ls --owner alice | grep -q "CLI $NAME"
+			hf collections update "$slug" --title "CLI again"
+			hf collections delete "$slug"
+		} >"$WORK/cli.log" 2>&1 || { cat "$WORK/cli.log" >&2; exit 1; }
+	fi
 	hf cache ls >/dev/null 2>&1 || hf cache scan >/dev/null
 	if hf cache verify --help >/dev/null 2>&1; then hf cache verify "alice/cli-$NAME" >/dev/null; fi
 done

@@ -2,6 +2,7 @@
 # What the judges share: each runs a real client, which nobody here wrote, against
 # a fresh `mes hub serve` on a free port. Source it, call hub_start, and use
 # HUB (address), TOKEN (alice, may write), BOB (another user), WORK (a folder).
+# HUB_ADDR, when set, is the host:port to listen on again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 ROOT=$PWD
@@ -36,7 +37,7 @@ hub_start() {
 		BOB=$("$MES" hub token add -data "$data" -user bob)
 	fi
 	: >"$WORK/hub.address"
-	"$MES" hub serve -data "$data" -addr 127.0.0.1:0 >"$WORK/hub.address" 2>>"$WORK/hub.log" &
+	"$MES" hub serve -data "$data" -addr "${HUB_ADDR:-127.0.0.1:0}" >"$WORK/hub.address" 2>>"$WORK/hub.log" &
 	HUB_PID=$!
 	for _ in $(seq 100); do
 		[ -s "$WORK/hub.address" ] && break

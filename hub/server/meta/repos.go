@@ -44,6 +44,18 @@ type SpaceRun struct {
 	DevMode      bool                `json:"dev,omitempty"`
 	Secrets      map[string]Variable `json:"secrets,omitempty"`
 	Variables    map[string]Variable `json:"variables,omitempty"`
+	Storage      string              `json:"storage,omitempty"`
+	Volumes      []Volume            `json:"volumes,omitempty"`
+}
+
+// Volume is a repo that a Space wishes to see as a folder.
+type Volume struct {
+	Type      string `json:"type"`
+	Source    string `json:"source"` // namespace/name
+	MountPath string `json:"mountPath"`
+	Revision  string `json:"revision,omitempty"`
+	Path      string `json:"path,omitempty"`
+	ReadOnly  bool   `json:"readOnly"`
 }
 
 // Variable is a setting of a Space.
