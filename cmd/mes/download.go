@@ -65,6 +65,7 @@ func (d *download) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	lean()
 	bar := d.hub.progress("download")
 	o.Progress = bar.transfer
 	s, err := c.Snapshot(ctx, repo, d.revision, o)

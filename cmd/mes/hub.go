@@ -19,9 +19,10 @@ import (
 
 const hubAddr = "127.0.0.1:8080"
 
-// hubMemory is the heap in bytes from which the collector works harder: a Hub
-// holds little, and is often a guest on its machine.
-const hubMemory = 48 << 20
+// lean makes the collector work harder once the heap has some MB: a Hub and its
+// clients hold little, and are often guests on their machine. A command that may
+// hold a model does not call it.
+func lean() { debug.SetMemoryLimit(48 << 20) }
 
 var hubCommand = command{
 	name: "hub", summary: "run a private Hub, and manage its users and data",
@@ -88,7 +89,7 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 		level = slog.LevelWarn
 	}
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
-	debug.SetMemoryLimit(hubMemory)
+	lean()
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
 	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -73,6 +74,7 @@ func about(least, most int, build func(*flag.FlagSet) func(context.Context, *rep
 			if err != nil {
 				return err
 			}
+			lean()
 			c, err := h.client()
 			if err != nil {
 				return err
@@ -268,11 +270,11 @@ Example:
 			if r.asJSON {
 				return r.m.writeJSON(entries)
 			}
-			var rows [][]any
+			out := bufio.NewWriter(r.m.Stdout) // not a table, whose cells would all be in memory
 			for _, e := range entries {
-				rows = append(rows, []any{e.Path, size(e.Size), fmt.Sprintf("%.12s", e.Hash())})
+				fmt.Fprintf(out, "%.12s %10s  %s\n", e.Hash(), size(e.Size), e.Path)
 			}
-			return r.table(rows)
+			return out.Flush()
 		}
 	}),
 }
