@@ -12,12 +12,13 @@
 #   list    the list of a repo of 100,000 files from a server just started
 #
 # BIG=2000000000 SMALL=10000 ROUNDS=2   sizes, and how often all is done
+# MES=        the program, default bin/mes
 # HF_PYTHON=  a Python with huggingface_hub and hf_xet, instead of a new environment
-# RUN=        what is put before each program, as "chrt -f 10" on a machine with others
+# RUN=        what is put before each program, as "nice -n -15" on a machine with others
 # BENCH_DIR=  where files go, default a new folder in TMPDIR; it is deleted
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ -x bin/mes ] || { echo "bench_hub: no bin/mes: run make build first" >&2; exit 1; }
+[ -x "${MES:-bin/mes}" ] || { echo "bench_hub: no bin/mes: run make build first" >&2; exit 1; }
 python=${HF_PYTHON:-}
 if [ -z "$python" ]; then
 	venv=$PWD/.deps/judges/xet

@@ -75,7 +75,7 @@ func about(least, most int, build func(*flag.FlagSet) func(context.Context, *rep
 				return err
 			}
 			lean()
-			c, err := h.client()
+			c, err := h.client(ctx)
 			if err != nil {
 				return err
 			}
@@ -224,7 +224,7 @@ Example:
 			if len(args) != 1 {
 				return usageError("repo list needs a type: model, dataset or space")
 			}
-			c, err := h.client()
+			c, err := h.client(ctx)
 			if err != nil {
 				return err
 			}

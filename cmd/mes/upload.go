@@ -64,7 +64,7 @@ func (u *uploading) run(ctx context.Context, args []string) error {
 		return err
 	}
 	u.o.Delete = u.deleted
-	c, err := u.hub.client()
+	c, err := u.hub.client(ctx)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ const (
 // errStalled is the end of a transfer in which nothing arrived.
 var errStalled = errors.New("no data arrived for too long")
 
+// errLate is the end of a question that nobody answered.
+var errLate = errors.New("no answer came in time")
+
 // sameOrigin reports whether scheme, host and port are equal.
 func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
@@ -130,8 +133,15 @@ func (c *Client) once(ctx context.Context, k call, u *url.URL, trusted bool) (*h
 	if trusted && !k.bare && c.token != "" && k.header.Get("Authorization") == "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	if k.brief && c.ask > 0 {
+		late := time.AfterFunc(c.ask, func() { cancel(errLate) })
+		defer late.Stop()
+	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errLate) {
+			err = errLate
+		}
 		cancel(nil)
 		return nil, fail(err)
 	}
