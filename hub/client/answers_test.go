@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -237,5 +240,87 @@ func TestTokensAreNeverShown(t *testing.T) {
 	}
 	if _, err := New(Config{Endpoint: "https://user:pw@hub.example"}); err == nil || strings.Contains(err.Error(), "pw") {
 		t.Error(err)
+	}
+}
+
+// TestAskTimeout: a hub that does not answer is asked again, and then the cache
+// answers. Transfers have a time-out of their own.
+func TestAskTimeout(t *testing.T) {
+	h := newFake(t)
+	h.put("models/acme/m", map[string]string{"a": "1"})
+	c := h.client(func(cfg *Config) { cfg.AskTimeout = 30 * time.Millisecond })
+	if _, err := c.Snapshot(t.Context(), repoM, "", SnapshotOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	slow := func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
+		if r.Method == http.MethodHead || strings.Contains(r.URL.Path, "/revision/") {
+			<-r.Context().Done()
+			return w, true
+		}
+		return w, false
+	}
+	h.mu.Lock()
+	h.fault = slow
+	h.mu.Unlock()
+	h.forget()
+	if _, err := c.Snapshot(t.Context(), repoM, "", SnapshotOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Download(t.Context(), repoM, "main", "a"); err != nil {
+		t.Error(err)
+	}
+	if n := h.count("GET", "/revision/") + h.count("HEAD", ""); n != 2*(1+maxRetries) {
+		t.Errorf("%d questions", n)
+	}
+	if _, err := c.Download(t.Context(), repoM, "main", "b"); !errors.Is(err, errLate) {
+		t.Error(err)
+	}
+}
+
+// TestHeadersInAnyOrderAndCase: a proxy may write them anew.
+func TestHeadersInAnyOrderAndCase(t *testing.T) {
+	h := newFake(t)
+	commit := h.put("models/acme/m", map[string]string{"a.txt": "hello, hub!"})
+	headers := []string{"x-repo-commit: " + commit, `etag: W/"` + gitID([]byte("hello, hub!")) + `"`, "CONTENT-LENGTH: 11", "X-oTHER:", "connection: close"}
+	for turn := range headers {
+		h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
+			if !strings.Contains(r.URL.Path, "/resolve/") {
+				return w, false
+			}
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return w, true
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+strings.Join(append(slices.Clone(headers[turn:]), headers[:turn]...), "\r\n")+"\r\n\r\n")
+			if r.Method == http.MethodGet {
+				_, _ = io.WriteString(conn, "hello, hub!")
+			}
+			return w, true
+		}
+		file, err := h.client(nil).Download(t.Context(), repoM, "main", "a.txt")
+		if got, _ := os.ReadFile(file); err != nil || string(got) != "hello, hub!" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+// TestProxyIsNamed: when a proxy is at fault, the error says which.
+func TestProxyIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	address := listener.Addr().String()
+	must(t, listener.Close()) // nobody listens there
+	for _, endpoint := range []string{"http://hub.example", "https://hub.example"} {
+		c, err := New(Config{Endpoint: endpoint, Transport: NewTransport(func(*http.Request) (*url.URL, error) {
+			return url.Parse("http://user:hidden@" + address)
+		})})
+		must(t, err)
+		c.sleep = func(context.Context, time.Duration) error { return nil }
+		_, err = c.Whoami(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "through the proxy "+address) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", endpoint, err)
+		}
 	}
 }

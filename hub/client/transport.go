@@ -143,12 +143,24 @@ func (c *Client) once(ctx context.Context, k call, u *url.URL, trusted bool) (*h
 			err = errLate
 		}
 		cancel(nil)
-		return nil, fail(err)
+		return nil, fail(c.byProxy(req, err))
 	}
 	w := &watched{body: resp.Body, idle: c.idle, cancel: cancel}
 	w.timer = time.AfterFunc(c.idle, func() { w.stalled.Store(true); cancel(errStalled) })
 	resp.Body = w
 	return resp, nil
+}
+
+// byProxy says through which proxy a request failed.
+func (c *Client) byProxy(req *http.Request, err error) error {
+	t, ok := c.transport.(*http.Transport)
+	if !ok || t.Proxy == nil {
+		return err
+	}
+	if proxy, proxyErr := t.Proxy(req); proxyErr == nil && proxy != nil {
+		return fmt.Errorf("through the proxy %s: %w", proxy.Host, err)
+	}
+	return err
 }
 
 // watched is a body that ends with errStalled when nothing arrives.
