@@ -149,7 +149,7 @@ func (m *Main) hubFlags(fs *flag.FlagSet) *hubFlags {
 	h := &hubFlags{m: m}
 	fs.StringVar(&h.endpoint, "endpoint", "", "`address` of the hub; empty is $HF_ENDPOINT, else "+client.DefaultEndpoint)
 	fs.StringVar(&h.tokenFile, "token-file", "", "`file` that holds the token; empty is $HF_TOKEN, else what `mes login` stored")
-	fs.BoolVar(&h.asJSON, "json", false, "write JSON")
+	fs.BoolVar(&h.asJSON, "json", false, "write JSON; also how far a transfer is, to standard error")
 	return h
 }
 
@@ -211,6 +211,7 @@ func (h *hubFlags) anonymous() client.Config {
 // progress is the bar of a transfer, which the environment can turn off.
 func (h *hubFlags) progress(name string) *progress {
 	bar := h.m.progress(name)
+	bar.asJSON = h.asJSON
 	if (hubEnv{h.m.Env}).on("HF_HUB_DISABLE_PROGRESS_BARS") {
 		bar.w = io.Discard
 	}

@@ -18,7 +18,7 @@ REPO is namespace/name of a model, or begins with datasets/ or spaces/. What bel
 to a Space alone is under mes space.`,
 	verbs: []command{
 		repoCreateCommand, repoDeleteCommand, repoMoveCommand, repoCopyCommand, repoSettingsCommand,
-		repoInfoCommand, repoListCommand, repoFilesCommand,
+		repoInfoCommand, repoListCommand, repoFilesCommand, repoTensorsCommand,
 		repoRefsCommand, repoBranchCommand, repoTagCommand, repoCommitsCommand, repoSquashCommand,
 		repoDiscussionsCommand, repoDiscussCommand, repoCommentCommand, repoStatusCommand, repoMergeCommand,
 	},

@@ -240,3 +240,33 @@ func TestDamageIsSetAsideAndFetchedAgain(t *testing.T) {
 // roundTrip answers requests without a network.
 
 // TestHostileHeaders: commit and ETag of an answer become names of files.
+
+// TestRangeThatIsCut: a piece of a file is asked for again, also from a server that
+// sends the whole file.
+func TestRangeThatIsCut(t *testing.T) {
+	for _, ranges := range []bool{true, false} {
+		h := newFake(t)
+		text := random(5, 9000)
+		h.put("models/acme/m", map[string]string{"x.bin": text})
+		entries, err := h.client(nil).Tree(t.Context(), repoM, "main", "", true)
+		must(t, err)
+		var n atomic.Int64
+		h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
+			if !ranges {
+				r.Header.Del("Range")
+			}
+			if n.Add(1) < 4 {
+				return &cutter{w, int(n.Load()) * 10}, false
+			}
+			return w, false
+		}
+		got, err := h.client(nil).ReadRange(t.Context(), repoM, "main", entries[0], 1000, 5000)
+		if err != nil || string(got) != text[1000:5000] || n.Load() != 4 {
+			t.Errorf("ranges %t: %d bytes after %d requests, %v", ranges, len(got), n.Load(), err)
+		}
+		h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) { return &cutter{w, 5}, false }
+		if _, err := h.client(nil).ReadRange(t.Context(), repoM, "main", entries[0], 1000, 5000); err == nil {
+			t.Error("cut for ever, and no error")
+		}
+	}
+}

@@ -256,6 +256,45 @@ func compare(t *testing.T, c *client.Client, dir string) {
 	}
 }
 
+// TestReadRange: pieces of small and large files, and what lies past their ends.
+func TestReadRange(t *testing.T) {
+	h := newHub(t, server.Config{})
+	c := h.client(t)
+	if _, err := c.CreateRepo(t.Context(), alices, client.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("0123456789", 1000)
+	var files []client.File
+	for _, name := range []string{"a.txt", "a.bin"} {
+		files = append(files, client.File{Path: name, Bytes: []byte(text)})
+	}
+	made, err := c.Upload(t.Context(), alices, client.UploadOptions{Files: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := c.PathsInfo(t.Context(), alices, made.OID, []string{"a.txt", "a.bin"})
+	if err != nil || len(entries) != 2 {
+		t.Fatal(entries, err)
+	}
+	for _, e := range entries {
+		for _, span := range [][2]int64{{0, 1}, {3, 17}, {9990, 10_000}, {9999, 1 << 40}, {0, 1 << 40}, {10_000, 10_001}, {5, 5}, {-1, 2}} {
+			want := ""
+			if from, to := span[0], min(span[1], 10_000); from >= 0 && from < to {
+				want = text[from:to]
+			}
+			got, err := c.ReadRange(t.Context(), alices, made.OID, e, span[0], span[1])
+			if err != nil || string(got) != want {
+				t.Errorf("%s from %d to %d: %d bytes, %v", e.Path, span[0], span[1], len(got), err)
+			}
+		}
+	}
+	lie := entries[0]
+	lie.Size, lie.LFS = 20_000, nil
+	if _, err := c.ReadRange(t.Context(), alices, made.OID, lie, 0, 10); err == nil {
+		t.Error("a length that the server does not confirm is believed")
+	}
+}
+
 // TestEveryLegalCharacter: names with all characters that a repository takes come
 // back as they were sent, through addresses, lists, commits and the cache.
 func TestEveryLegalCharacter(t *testing.T) {
