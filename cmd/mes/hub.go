@@ -65,6 +65,7 @@ Example:
 		fs.StringVar(&s.key, "tls-key", "", "`file` with the certificate's key")
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
 		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
+		fs.Int64Var(&s.multipart, "multipart", server.DefaultMultipartFrom, "files of so many `bytes` come in parts of 64 MiB, as a proxy that bounds requests needs")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
 	},
@@ -74,12 +75,16 @@ type hubServe struct {
 	m                         *Main
 	dir, addr, cert, key, url string
 	upstream                  string
+	multipart                 int64
 	quiet                     bool
 }
 
 func (h *hubServe) run(ctx context.Context, args []string) error {
 	if len(args) > 0 || h.dir == "" {
 		return usageError("hub serve takes no arguments and needs -data FOLDER")
+	}
+	if h.multipart <= 0 {
+		return usageError("-multipart must be above 0")
 	}
 	if (h.cert == "") != (h.key == "") {
 		return usageError("-tls-cert and -tls-key belong together")
@@ -91,7 +96,7 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
 	lean()
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MultipartFrom: h.multipart, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}
