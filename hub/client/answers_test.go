@@ -186,6 +186,7 @@ func TestErrorsOfTheServer(t *testing.T) {
 		{404, "", "", "<html>", nil, "is a page"},
 		{404, "", "", "", nil, "Not Found"},
 		{400, "", "", `{"error":"your token hf_abcdefgh12 is bad"}`, ErrBadRequest, "your token *** is bad"},
+		{400, "", "", `{"error":"your token hf_jwt_eyJ0.aB-c_d is bad"}`, ErrBadRequest, "your token *** is bad"},
 	}
 	for _, tc := range cases {
 		h := newFake(t)
