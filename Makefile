@@ -23,10 +23,10 @@ FUZZTIME ?= 20s
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz space judges bench cover golden size clean
+.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz space judges bench bench-hub cover golden size clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch or build what the build needs into .deps/
 	@scripts/setup.sh
@@ -82,6 +82,9 @@ space: build $(DEMO_SWARM)/config.json ## build, start and test the demo's Space
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
 	@scripts/judges/run.sh
+
+bench-hub: build ## mes and hf against a hub of one's own: seconds and memory; needs the package registry the first time
+	@scripts/bench_hub.sh
 
 bench: build ## Go benchmarks of the working tree against BASE (a commit)
 	@scripts/bench.sh $(BASE)

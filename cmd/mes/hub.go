@@ -19,9 +19,10 @@ import (
 
 const hubAddr = "127.0.0.1:8080"
 
-// hubMemory is the heap in bytes from which the collector works harder: a Hub
-// holds little, and is often a guest on its machine.
-const hubMemory = 48 << 20
+// lean makes the collector work harder once the heap has some MB: a Hub and its
+// clients hold little, and are often guests on their machine. A command that may
+// hold a model does not call it.
+func lean() { debug.SetMemoryLimit(48 << 20) }
 
 var hubCommand = command{
 	name: "hub", summary: "run a private Hub, and manage its users and data",
@@ -65,6 +66,7 @@ Example:
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
 		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
 		fs.Var(&s.mirrorMax, "mirror-max", "most `bytes` of that cache, as 500M or 100G; 0 is no limit")
+		fs.Int64Var(&s.multipart, "multipart", server.DefaultMultipartFrom, "files of so many `bytes` come in parts of 64 MiB, as a proxy that bounds requests needs")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
 	},
@@ -75,12 +77,16 @@ type hubServe struct {
 	dir, addr, cert, key, url string
 	upstream                  string
 	mirrorMax                 byteCount
+	multipart                 int64
 	quiet                     bool
 }
 
 func (h *hubServe) run(ctx context.Context, args []string) error {
 	if len(args) > 0 || h.dir == "" {
 		return usageError("hub serve takes no arguments and needs -data FOLDER")
+	}
+	if h.multipart <= 0 {
+		return usageError("-multipart must be above 0")
 	}
 	if (h.cert == "") != (h.key == "") {
 		return usageError("-tls-cert and -tls-key belong together")
@@ -90,9 +96,9 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 		level = slog.LevelWarn
 	}
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
-	debug.SetMemoryLimit(hubMemory)
+	lean()
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), MultipartFrom: h.multipart, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}

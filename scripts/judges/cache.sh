@@ -78,6 +78,15 @@ same "$src" "$dir"
 diff <(cd "$WORK/one/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) <(cd "$WORK/two/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) ||
 	fail "the folders that both wrote differ"
 
+echo "Python downloads one file, mes reads it and names what is missing"
+export HF_HOME=$WORK/part
+python download "$repo" deep/1.txt >/dev/null
+cmp "$src/deep/1.txt" "$(HF_HUB_OFFLINE=1 "$MES" download "$repo" deep/1.txt)" || fail "mes does not find the file"
+! HF_HUB_OFFLINE=1 "$MES" download "$repo" deep/2.txt 2>"$WORK/part.log" || fail "mes finds a file that is not there"
+grep -q 'deep/2.txt' "$WORK/part.log" || fail "what is missing is not named: $(cat "$WORK/part.log")"
+"$MES" download "$repo" deep/2.txt >/dev/null
+[ "$(HF_HUB_OFFLINE=1 "$hf" download --quiet "$repo" deep/2.txt 2>/dev/null)" != "" ] || fail "hf does not find what mes added"
+
 echo "both at once"
 export HF_HOME=$WORK/three
 "$MES" download "$repo" >/dev/null &

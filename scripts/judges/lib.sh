@@ -27,6 +27,7 @@ finish() {
 }
 trap finish EXIT
 
+# hub_start [FLAG...] serves the hub, with more flags of `mes hub serve`.
 hub_start() {
 	local data=$WORK/data
 	if [ ! -d "$data" ]; then
@@ -37,7 +38,7 @@ hub_start() {
 		BOB=$("$MES" hub token add -data "$data" -user bob)
 	fi
 	: >"$WORK/hub.address"
-	"$MES" hub serve -data "$data" -addr "${HUB_ADDR:-127.0.0.1:0}" >"$WORK/hub.address" 2>>"$WORK/hub.log" &
+	"$MES" hub serve -data "$data" -addr "${HUB_ADDR:-127.0.0.1:0}" "$@" >"$WORK/hub.address" 2>>"$WORK/hub.log" &
 	HUB_PID=$!
 	for _ in $(seq 100); do
 		[ -s "$WORK/hub.address" ] && break
