@@ -2,10 +2,8 @@ package data
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,6 +175,9 @@ func TestInvalidUTF8(t *testing.T) {
 
 // TestGiantDocument: one document may be larger than everything that is held at once.
 func TestGiantDocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("encodes 17 MB")
+	}
 	giant := strings.Repeat("All work and no play. ", budgetBytes/20)
 	cfg := config(t, write(t, map[string]string{"a.jsonl": texts(t, "small", giant, "after"), "b/x.txt": strings.Repeat("!", 1001)}))
 	m := prepare(t, cfg)
@@ -220,72 +221,6 @@ func TestWantedDomains(t *testing.T) {
 	if m := prepare(t, cfg); m.Counts.Excluded != 1 || len(m.Domains) != 1 {
 		t.Errorf("%+v, %v", m.Counts, m.Domains)
 	}
-}
-
-// refuse demands an error of a kind that holds all words, and that nothing is left.
-func refuse(t *testing.T, cfg PrepareConfig, kind error, words ...string) {
-	t.Helper()
-	_, err := Prepare(t.Context(), cfg)
-	if err == nil || kind != nil && !errors.Is(err, kind) {
-		t.Errorf("%v, want %v", err, kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%v, want one with %q", err, w)
-		}
-	}
-	alone(t, filepath.Join(filepath.Dir(cfg.Out), "nothing"))
-}
-
-func TestPrepareRefuses(t *testing.T) {
-	good := map[string]string{"a.jsonl": texts(t, "one")}
-	for name, c := range map[string]struct {
-		files  map[string]string
-		change func(*PrepareConfig)
-		kind   error
-		want   string
-	}{
-		"no inputs":          {good, func(c *PrepareConfig) { c.Inputs = nil }, ErrConfig, "inputs"},
-		"input absent":       {good, func(c *PrepareConfig) { c.Inputs[0] += "/absent" }, fs.ErrNotExist, "absent"},
-		"tokenizer absent":   {good, func(c *PrepareConfig) { c.Tokenizer = t.TempDir() }, fs.ErrNotExist, "`mes tokenizer train` makes one"},
-		"tokenizer odd":      {good, func(c *PrepareConfig) { c.Tokenizer = "prepare.go" }, ErrConfig, "prepare.go"},
-		"not JSON":           {map[string]string{"a.jsonl": texts(t, "one") + "two\n"}, nil, nil, "a.jsonl:2: the line is not a JSON object"},
-		"JSON list":          {map[string]string{"a.jsonl": "[1]\n"}, nil, nil, "a.jsonl:1: the line is not a JSON object"},
-		"JSON null":          {map[string]string{"a.jsonl": "null\n"}, nil, nil, "a.jsonl:1: the line is not a JSON object"},
-		"no text":            {map[string]string{"a.jsonl": "{\"txt\":\"x\"}\n"}, nil, nil, `a.jsonl:1: no text in field "text"`},
-		"text a number":      {map[string]string{"a.jsonl": "{\"text\":1}\n"}, nil, nil, `field "text" is not a text`},
-		"id a list":          {map[string]string{"a.jsonl": "{\"text\":\"x\",\"id\":[]}\n"}, nil, nil, `field "id" is neither`},
-		"no domain":          {good, func(c *PrepareConfig) { c.Rules.DomainField = "kind" }, nil, `a.jsonl:1: no domain in field "kind"`},
-		"domain a path":      {map[string]string{"a.jsonl": "{\"text\":\"x\",\"kind\":\"../up\"}\n"}, func(c *PrepareConfig) { c.Rules.DomainField = "kind" }, nil, `"../up" is no name of a domain`},
-		"folder's name":      {map[string]string{"my folder/a.txt": "x"}, nil, nil, `"my folder" is no name of a domain`},
-		"gzip cut":           {map[string]string{"a.jsonl.gz": compressed(t, "gz", texts(t, "one", "two"))[:30]}, nil, nil, "a.jsonl.gz"},
-		"not gzip":           {map[string]string{"a.jsonl.gz": "plain"}, nil, nil, "a.jsonl.gz: decompress"},
-		"xz cut":             {map[string]string{"a.jsonl.xz": compressed(t, "xz", texts(t, "one", "two"))[:40]}, nil, nil, "a.jsonl.xz"},
-		"zst damaged":        {map[string]string{"a.jsonl.zst": compressed(t, "zst", strings.Repeat(texts(t, "one"), 99))[:20]}, nil, nil, "a.jsonl.zst"},
-		"tar cut":            {map[string]string{"a.tar": archive(t, good)[:520]}, nil, nil, "a.tar"},
-		"parquet damaged":    {map[string]string{"a.parquet": "PAR1 no PAR1"}, nil, nil, "a.parquet"},
-		"parquet in archive": {map[string]string{"a.tar": archive(t, map[string]string{"x.parquet": "PAR1"})}, nil, nil, "unpack it first"},
-		"rule's domain":      {good, func(c *PrepareConfig) { c.Rules.Files = []Rule{{"*", "a b"}} }, ErrConfig, `rule "*"`},
-		"rule empty":         {good, func(c *PrepareConfig) { c.Rules.Files = []Rule{{"", "a"}} }, ErrConfig, "the pattern is empty"},
-		"fractions":          {good, func(c *PrepareConfig) { c.Rules.ValidFraction, c.Rules.TestFraction = 0.5, 0.5 }, ErrConfig, "fractions"},
-		"split by":           {good, func(c *PrepareConfig) { c.Rules.SplitBy = "luck" }, ErrConfig, `"luck"`},
-		"UTF-8 policy":       {good, func(c *PrepareConfig) { c.Rules.InvalidUTF8 = "hope" }, ErrConfig, `"hope"`},
-		"id policy":          {good, func(c *PrepareConfig) { c.Rules.DuplicateIDs = "hope" }, ErrConfig, `"hope"`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cfg := config(t, write(t, c.files))
-			if c.change != nil {
-				c.change(&cfg)
-			}
-			refuse(t, cfg, c.kind, c.want)
-		})
-	}
-	list := config(t, filepath.Join("testdata", "list.parquet"))
-	refuse(t, list, nil, `list.parquet: no column "text"`)
-	absent := config(t, filepath.Join("testdata", "zstd.parquet"))
-	absent.Rules.TextField = "body"
-	refuse(t, absent, nil, `zstd.parquet: no column "body"`)
 }
 
 // TestExistingFolder: nothing is replaced unasked, and nothing but prepared data ever.
@@ -380,102 +315,4 @@ func TestVerifyNamesAll(t *testing.T) {
 			t.Errorf("%v does not name %s", err, path)
 		}
 	}
-}
-
-// validManifest is the text of a data.json.
-func validManifest(t testing.TB) []byte {
-	t.Helper()
-	cfg := config(t, write(t, map[string]string{"train/a.jsonl": texts(t, "one"), "train/b.jsonl": texts(t, "two"), "valid/a.jsonl": texts(t, "three")}))
-	prepare(t, cfg)
-	text, err := os.ReadFile(filepath.Join(cfg.Out, ManifestFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-func TestBadManifests(t *testing.T) {
-	good := string(validManifest(t))
-	for name, c := range map[string]struct{ old, new, want string }{
-		"version":         {`"version": 1`, `"version": 2`, "version 2; this program reads version 1"},
-		"unknown key":     {`"version": 1`, `"version": 1, "odd": 1`, "odd"},
-		"path":            {"train/a-00000.tok", "../a-00000.tok", "want train/a-00000.tok"},
-		"sum":             {`"documents": 1`, `"documents": 2`, "add up"},
-		"negative":        {`a-00000.tok",` + "\n              " + `"documents": `, `a-00000.tok",` + "\n" + `"documents": -`, "impossible size"},
-		"domain's name":   {`"name": "a"`, `"name": "a/b"`, "is no name of a domain"},
-		"domain's order":  {`"name": "a"`, `"name": "z"`, "names must rise"},
-		"split's name":    {`"name": "valid"`, `"name": "other"`, `splits: "other"`},
-		"unknown domain":  {`"domain": "b"`, `"domain": "c"`, `domain "c" is unknown`},
-		"tokenizer's sum": {`"sha256": "`, `"sha256": "x`, "sha256"},
-		"vocabulary":      {`"vocab_size": 290`, `"vocab_size": 0`, "vocab_size 0"},
-		"cut":             {good[len(good)-9:], "", "unexpected end"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			changed := strings.Replace(good, c.old, c.new, 1)
-			if changed == good {
-				t.Fatalf("%q is not there", c.old)
-			}
-			if _, err := ParseManifest([]byte(changed)); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, want %q", err, c.want)
-			}
-		})
-	}
-}
-
-// FuzzManifest parses any text. What is accepted names files inside of the folder alone and
-// is accepted again when it is written.
-func FuzzManifest(f *testing.F) {
-	f.Add(validManifest(f))
-	f.Add([]byte(`{"version":1}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := ParseManifest(text)
-		if err != nil {
-			return
-		}
-		for _, s := range m.Splits {
-			for _, p := range s.Domains {
-				for _, shard := range p.Shards {
-					if !filepath.IsLocal(shard.File) {
-						t.Fatalf("file %q", shard.File)
-					}
-				}
-			}
-		}
-		again, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ParseManifest(again); err != nil {
-			t.Fatalf("%s is refused: %v", again, err)
-		}
-	})
-}
-
-// FuzzLines reads any file of JSON lines: it never panics, gives valid UTF-8, and gives what
-// encoding/json reads of a line that is sound.
-func FuzzLines(f *testing.F) {
-	f.Add([]byte(`{"text":"a","id":1}` + "\n" + `{"text":"b\ud83d","group":"g"}`))
-	f.Add([]byte("\uFEFF{\"text\":\"caf\xe9\"}\n\n  \nnull"))
-	f.Fuzz(func(t *testing.T, file []byte) {
-		rules := Rules{InvalidUTF8: Repair}
-		if err := rules.complete(); err != nil {
-			t.Fatal(err)
-		}
-		var counts Counts
-		s := sources{rules: &rules, counts: &counts, most: 1 << 16, found: func(string) {}, emit: func(doc document) error {
-			if strings.ToValidUTF8(doc.text, "") != doc.text || strings.TrimSpace(doc.text) == "" || doc.domain != "d" || doc.group == "" {
-				t.Fatalf("%+v", doc)
-			}
-			return nil
-		}}
-		_ = s.lines(strings.NewReader(string(file)), document{where: "f", place: "f", domain: "d", split: Train})
-		rec, err := parseLine(file, &rules)
-		var plain struct{ Text *string }
-		if json.Unmarshal(file, &plain) == nil && err == nil && plain.Text != nil && !rec.broken && !strings.Contains(strings.ToLower(string(file)), `"t\u`) {
-			var exact map[string]json.RawMessage
-			if json.Unmarshal(file, &exact) == nil && exact["text"] != nil && len(exact) == 1 && *plain.Text != rec.text {
-				t.Fatalf("%q, want %q", rec.text, *plain.Text)
-			}
-		}
-	})
 }

@@ -234,7 +234,7 @@ func (s *sources) stream(r io.Reader, where string, p place, kind format) error 
 	case formatJSONL:
 		return s.lines(r, proto)
 	case formatParquet:
-		return errors.New("Parquet inside an archive or compressed anew is not read; unpack it first")
+		return errors.New("a Parquet file inside an archive or compressed anew is not read; unpack it first")
 	}
 	return s.text(r, proto)
 }
