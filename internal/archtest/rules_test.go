@@ -26,6 +26,8 @@ const everything = "*"
 // other, and only cmd joins them.
 var mayImport = map[string][]string{
 	"model/tokenizer": {},
+	"model/domain":    {},
+	"model/data":      {"model/domain", "model/tokenizer"},
 	"model/mamba":     {"internal/num"},
 	"model/router":    {"model/tokenizer", "internal/num"},
 	"model/swarm":     {"model/mamba", "model/router", "internal/num"},
@@ -71,6 +73,9 @@ var bound = map[string]string{
 	"github.com/daulet/tokenizers":       "model/tokenizer",
 	"github.com/gin-gonic/gin":           "web",
 	"lukechampine.com/blake3":            "hub/server/xet",
+	"github.com/parquet-go/parquet-go":   "model/data",
+	"github.com/ulikunitz/xz":            "model/data",
+	"github.com/klauspost/compress":      "model/data",
 	"github.com/pierrec/lz4":             "hub/server/xet",
 	"github.com/yuin/goldmark":           "hub/server/view",
 	"github.com/microcosm-cc/bluemonday": "hub/server/view",

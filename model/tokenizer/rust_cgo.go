@@ -69,6 +69,12 @@ func (t *native) Close() error {
 
 func (t *native) byteLevel() bool { return t.bytes }
 
+// plainGo gives the same tokenizer in Go, if there is one.
+func (t *native) plainGo() (*bpe, bool) {
+	own, err := t.inGo()
+	return own, err == nil
+}
+
 func (t *native) Encode(text string) ([]int32, error) {
 	ids, _, err := t.encode(text, true, false)
 	return ids, err
