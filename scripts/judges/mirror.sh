@@ -2,13 +2,8 @@
 # Python's huggingface_hub downloads through a hub that mirrors another one, also
 # when that is gone.
 . "$(dirname "$0")/lib.sh"
+hf=$(python_client hf-2.4.0)/bin/hf
 hub_start
-venv=$CACHE/hf-2.4.0
-if [ ! -x "$venv/bin/hf" ]; then
-	python3 -m venv "$venv"
-	"$venv/bin/pip" install -q huggingface_hub==2.4.0
-fi
-hf=$venv/bin/hf
 export HF_TOKEN=$TOKEN HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1
 python3 scripts/judges/xet/files.py "$WORK/files"
 {
