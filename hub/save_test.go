@@ -51,7 +51,7 @@ func TestGrowExportMini(t *testing.T) {
 	}
 	exported := save(t, o)
 	sameTensors(t, exported, open(t, mini))
-	want := []string{"README.md", "config.json", "generation_config.json", "licences", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+	want := []string{"LICENSE", "README.md", "config.json", "generation_config.json", "licences", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 	if diff := cmp.Diff(want, entries(t, exported.Dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
