@@ -147,7 +147,7 @@ setup_browser() {
 # system's packages when root. In CI a missing one is a failure.
 setup_judges() {
 	wanted git-lfs git lfs version
-	wanted npm npm --version
+	wanted npm have npm
 	wanted python3-venv python3 -c 'import ensurepip, venv'
 }
 
