@@ -52,6 +52,7 @@ npm_client() {
 
 WORK=$(mktemp -d)
 HUB_PID=
+BESIDE= # ids of what else a judge started and finish ends
 hub_stop() {
 	[ -z "$HUB_PID" ] || { kill "$HUB_PID" 2>/dev/null || true; wait "$HUB_PID" 2>/dev/null || true; }
 	HUB_PID=
@@ -59,6 +60,8 @@ hub_stop() {
 finish() {
 	local code=$?
 	hub_stop
+	# shellcheck disable=SC2086
+	[ -z "$BESIDE" ] || kill $BESIDE 2>/dev/null || true
 	if [ "$code" != 0 ] && [ -f "$WORK/hub.log" ]; then
 		echo "--- the hub's last lines" >&2
 		tail -n 8 "$WORK/hub.log" >&2

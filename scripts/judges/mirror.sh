@@ -12,8 +12,7 @@ python3 scripts/judges/xet/files.py "$WORK/files"
 } >"$WORK/cli.log" 2>&1 || { cat "$WORK/cli.log" >&2; exit 1; }
 
 "$MES" hub serve -data "$WORK/mirror" -addr 127.0.0.1:0 -upstream "$HUB" >"$WORK/mirror.address" 2>>"$WORK/hub.log" &
-mirror=$!
-trap 'kill "$mirror" 2>/dev/null || true; finish' EXIT
+BESIDE=$!
 for _ in $(seq 100); do
 	[ -s "$WORK/mirror.address" ] && break
 	sleep 0.1
