@@ -7,8 +7,8 @@ hub_start
 export HF_TOKEN=$TOKEN HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1
 python3 scripts/judges/xet/files.py "$WORK/files"
 {
-	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/open "$WORK/files" .
-	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/closed "$WORK/files/README.md" README.md --private
+	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/open "$WORK/files" . &&
+		HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/closed "$WORK/files/README.md" README.md --private
 } >"$WORK/cli.log" 2>&1 || { cat "$WORK/cli.log" >&2; exit 1; }
 
 "$MES" hub serve -data "$WORK/mirror" -addr 127.0.0.1:0 -upstream "$HUB" >"$WORK/mirror.address" 2>>"$WORK/hub.log" &
