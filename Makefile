@@ -61,12 +61,13 @@ lint: ## check format, vet, staticcheck
 check: setup lint ## the quick part of test: lint, unit tests on the go back end alone
 	MES_TEST_BACKEND=go go test -vet=off -short ./...
 
-test: ## everything that CI runs
+test: ## everything that CI runs; the judges and the Space where CI=true
 	@scripts/setup.sh --test
 	@$(MAKE) --no-print-directory lint
 	@scripts/fresh.sh
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory unit
+	@if [ "$${CI:-}" = true ]; then $(MAKE) --no-print-directory judges space; fi
 
 unit: ## tests on the go back end and xla:cpu, the browser test, the fuzz seeds
 	go test -vet=off -timeout 20m ./...
@@ -81,6 +82,7 @@ space: build $(DEMO_SWARM)/config.json ## build, start and test the demo's Space
 	@SPACE_CHECK=scripts/space_browser.sh scripts/space.sh $(DEMO_SWARM)
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
+	@scripts/setup.sh --judges
 	@scripts/judges/run.sh
 
 bench-hub: build ## mes and hf against a hub of one's own: seconds and memory; needs the package registry the first time

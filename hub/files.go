@@ -27,7 +27,7 @@ const licenceFolder = "licences"
 var licenceFolders = []string{licenceFolder, "licenses", "LICENSES"}
 
 // licenceFile matches licences and notices beside the weights.
-var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|notice|copying|copyright)([.-][\w.-]*)?$`)
+var licenceFile = regexp.MustCompile(`(?i)^([\w.-]+[_-])?(licen[cs]es?|notices?|copying|copyrights?|use_policy)([._-][\w.-]*)?$`)
 
 // noticeFiles lists the licences and notices of a folder, with slashes, sorted.
 func noticeFiles(dir string) ([]string, error) {

@@ -6,27 +6,18 @@
 #   HF_TOKEN=… scripts/judges/cache.sh ADDRESS REPO   against a hub that runs; REPO is made and deleted
 #
 # MES names the program, default bin/mes; HF the `hf` of huggingface_hub 2.4.0, which
-# else is installed into .deps/judges/cache.
+# else is installed.
 # shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+hf=${HF:-$(python_client hf-2.4.0)/bin/hf}
 if [ $# -eq 0 ]; then
-	. "$(dirname "$0")/lib.sh"
 	hub_start
 	export HF_TOKEN=$TOKEN
 	repo=acme/cache-judge
 else
-	set -euo pipefail
-	cd "$(dirname "$0")/../.."
-	MES=${MES:-$PWD/bin/mes} CACHE=$PWD/.deps/judges HUB=$1 repo=$2
-	WORK=$(mktemp -d)
-	trap 'rm -rf "$WORK"' EXIT
+	HUB=$1 repo=$2
 fi
 export HF_ENDPOINT=$HUB HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_XET=1
-
-hf=${HF:-$CACHE/cache/bin/hf}
-if [ ! -x "$hf" ]; then
-	python3 -m venv "$CACHE/cache"
-	"$CACHE/cache/bin/pip" install -q huggingface_hub==2.4.0
-fi
 
 fail() {
 	echo "cache judge: $*" >&2

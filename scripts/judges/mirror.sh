@@ -2,31 +2,25 @@
 # Python's huggingface_hub downloads through a hub that mirrors another one, also
 # when that is gone.
 . "$(dirname "$0")/lib.sh"
+hf=$(python_client hf-2.4.0)/bin/hf
 hub_start
-venv=$CACHE/hf-2.4.0
-if [ ! -x "$venv/bin/hf" ]; then
-	python3 -m venv "$venv"
-	"$venv/bin/pip" install -q huggingface_hub==2.4.0
-fi
-hf=$venv/bin/hf
 export HF_TOKEN=$TOKEN HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1
 python3 scripts/judges/xet/files.py "$WORK/files"
 {
-	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/open "$WORK/files" .
-	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/closed "$WORK/files/README.md" README.md --private
+	HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/open "$WORK/files" . &&
+		HF_ENDPOINT=$HUB HF_HOME=$WORK/home "$hf" upload alice/closed "$WORK/files/README.md" README.md --private
 } >"$WORK/cli.log" 2>&1 || { cat "$WORK/cli.log" >&2; exit 1; }
 
 # mirror_start MAX serves a mirror whose cache has up to MAX bytes.
-mirror=
 mirror_stop() {
-	[ -z "$mirror" ] || { kill "$mirror" 2>/dev/null || true; wait "$mirror" 2>/dev/null || true; }
-	mirror=
+	[ -z "$BESIDE" ] || { kill "$BESIDE" 2>/dev/null || true; wait "$BESIDE" 2>/dev/null || true; }
+	BESIDE=
 }
 mirror_start() {
 	mirror_stop
 	: >"$WORK/mirror.address"
 	"$MES" hub serve -data "$WORK/mirror" -addr 127.0.0.1:0 -upstream "$HUB" -mirror-max "$1" >"$WORK/mirror.address" 2>>"$WORK/hub.log" &
-	mirror=$!
+	BESIDE=$!
 	for _ in $(seq 100); do
 		[ -s "$WORK/mirror.address" ] && break
 		sleep 0.1
@@ -34,7 +28,6 @@ mirror_start() {
 	HF_ENDPOINT=$(head -n 1 "$WORK/mirror.address")
 	export HF_ENDPOINT
 }
-trap 'mirror_stop; finish' EXIT
 mirror_start 1G
 
 # download REPO TOKEN gets a repo with a cache of its own into $WORK/down.

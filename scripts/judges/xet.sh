@@ -1,24 +1,17 @@
 #!/usr/bin/env bash
 # Judges uploads through Xet by the stock Python and npm clients against a fresh
-# `mes hub serve`. MES names the program, default bin/mes. The clients go into
-# .deps/judges/xet, for which Python 3 and npm are needed.
+# `mes hub serve`. MES names the program, default bin/mes.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
-deps=$CACHE/xet
+hf=$(python_client hf-2.4.0)/bin/hf
+npm=$(npm_client)
 
 fail() {
 	echo "xet judge: $*" >&2
 	exit 1
 }
 
-if [ ! -x "$deps/bin/hf" ]; then
-	python3 -m venv "$deps"
-	"$deps/bin/pip" install -q -r scripts/judges/xet/requirements.txt
-fi
-if [ ! -d "$deps/node_modules/@huggingface/hub" ]; then
-	npm install --silent --no-package-lock --prefix "$deps" @huggingface/hub@2.17.5
-fi
-cp scripts/judges/xet/upload.mjs "$deps/"
+cp scripts/judges/xet/upload.mjs "$npm/"
 
 hub_start
 export HF_ENDPOINT=$HUB HF_TOKEN=$TOKEN HF_HOME=$WORK/home
@@ -28,12 +21,12 @@ head_of() {
 	curl -sf -H "Authorization: Bearer $TOKEN" "$HUB/api/models/$1" | sed 's/.*"sha":"\([0-9a-f]*\)".*/\1/'
 }
 
-upload() { "$deps/bin/hf" upload "$1" "$2" . >"$WORK/out" 2>&1 || fail "hf upload $1: $(cat "$WORK/out")"; }
+upload() { "$hf" upload "$1" "$2" . >"$WORK/out" 2>&1 || fail "hf upload $1: $(cat "$WORK/out")"; }
 
 # same downloads a repo with another cache and compares it with a folder.
 same() {
 	rm -rf "$WORK/down"
-	HF_HOME=$WORK/home-down "$deps/bin/hf" download "$1" --local-dir "$WORK/down" >"$WORK/out" 2>&1 || fail "hf download $1: $(cat "$WORK/out")"
+	HF_HOME=$WORK/home-down "$hf" download "$1" --local-dir "$WORK/down" >"$WORK/out" 2>&1 || fail "hf download $1: $(cat "$WORK/out")"
 	diff -r -x .cache -x .gitattributes "$2" "$WORK/down" || fail "$1: the download differs"
 }
 
@@ -90,11 +83,11 @@ done
 say "hf upload --create-pr by another user: same"
 
 count=$(shards)
-node "$deps/upload.mjs" alice/npm "$WORK/files"
+node "$npm/upload.mjs" alice/npm "$WORK/files"
 [ "$(shards)" -gt "$count" ] || fail "the npm client did not go through Xet"
 same alice/npm "$WORK/files"
 count=$(shards)
-node "$deps/upload.mjs" alice/npm-lfs "$WORK/files" lfs
+node "$npm/upload.mjs" alice/npm-lfs "$WORK/files" lfs
 [ "$(shards)" = "$count" ] || fail "the npm client went through Xet though told not to"
 same alice/npm-lfs "$WORK/files"
 say "npm upload through Xet and through LFS: same"
