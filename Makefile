@@ -23,10 +23,10 @@ FUZZTIME ?= 20s
 BASE ?= HEAD
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz space judges bench cover golden size clean
+.PHONY: help setup build demo serve gen fmt lint check test unit race fuzz space judges bench bench-hub cover golden size clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch or build what the build needs into .deps/
 	@scripts/setup.sh
@@ -61,18 +61,19 @@ lint: ## check format, vet, staticcheck
 check: setup lint ## the quick part of test: lint, unit tests on the go back end alone
 	MES_TEST_BACKEND=go go test -vet=off -short ./...
 
-test: ## everything that CI runs
+test: ## everything that CI runs; the judges and the Space where CI=true
 	@scripts/setup.sh --test
 	@$(MAKE) --no-print-directory lint
 	@scripts/fresh.sh
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory unit
+	@if [ "$${CI:-}" = true ]; then $(MAKE) --no-print-directory judges space; fi
 
 unit: ## tests on the go back end and xla:cpu, the browser test, the fuzz seeds
 	go test -vet=off -timeout 20m ./...
 
 race: ## race tests of the concurrent packages, on the go back end
-	MES_TEST_BACKEND=go go test -vet=off -short -race -gcflags=all=-d=checkptr=0 -timeout 20m ./web/... ./model/engine/...
+	MES_TEST_BACKEND=go go test -vet=off -short -race -gcflags=all=-d=checkptr=0 -timeout 20m ./web/... ./model/engine/... ./model/data/... ./model/ckpt/... ./model/telemetry/...
 
 fuzz: ## fuzz each parser for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -81,7 +82,11 @@ space: build $(DEMO_SWARM)/config.json ## build, start and test the demo's Space
 	@SPACE_CHECK=scripts/space_browser.sh scripts/space.sh $(DEMO_SWARM)
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
+	@scripts/setup.sh --judges
 	@scripts/judges/run.sh
+
+bench-hub: build ## mes and hf against a hub of one's own: seconds and memory; needs the package registry the first time
+	@scripts/bench_hub.sh
 
 bench: build ## Go benchmarks of the working tree against BASE (a commit)
 	@scripts/bench.sh $(BASE)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/config"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -117,7 +118,7 @@ func WriteCard(dir string, c *config.Config, about About) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("write model card %s: %w", path, err)
 	}
-	if err := replaceFile(path, data); err != nil {
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
 		return false, fmt.Errorf("write model card: %w", err)
 	}
 	return true, nil

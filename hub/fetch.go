@@ -19,8 +19,9 @@ import (
 // Remote is a model repo of a hub at one commit, which stays the same for as long as
 // it is used. Its methods may be called at the same time.
 type Remote interface {
-	// List returns the paths of the repo's files.
-	List(ctx context.Context) ([]string, error)
+	// List returns the paths of the repo's files; not complete are those that are here,
+	// when the hub cannot be asked for the others.
+	List(ctx context.Context) (paths []string, complete bool, err error)
 	// Fetch brings a file, unless it is there already, and returns its local path.
 	// All files of the repo come to lie in one folder, under their own paths.
 	Fetch(ctx context.Context, path string) (local string, err error)
@@ -53,6 +54,7 @@ type far struct {
 	remote Remote
 	dir    string // where the files come to lie
 	listed []string
+	all    bool // listed is complete
 
 	mu    sync.Mutex
 	here  map[string]bool
@@ -66,7 +68,7 @@ func openRepo(ctx context.Context, repo, revision string, hub Opener) (*Pretrain
 		return nil, err
 	}
 	f := &far{remote: remote, here: map[string]bool{}, turns: map[string]chan struct{}{}}
-	if f.listed, err = remote.List(ctx); err != nil {
+	if f.listed, f.all, err = remote.List(ctx); err != nil {
 		return nil, err
 	}
 	if err := f.entry(ctx); err != nil {
@@ -88,6 +90,8 @@ func openRepo(ctx context.Context, repo, revision string, hub Opener) (*Pretrain
 func (f *far) entry(ctx context.Context) error {
 	weights := safetensors.ModelFile
 	switch {
+	case !f.all && !slices.Contains(f.listed, config.FileName):
+		return f.lacks(config.FileName)
 	case !slices.Contains(f.listed, config.FileName):
 		return fmt.Errorf("the repo has no %s, so it holds no model: %w", config.FileName, fs.ErrNotExist)
 	case slices.Contains(f.listed, weights):
@@ -95,6 +99,8 @@ func (f *far) entry(ctx context.Context) error {
 		weights = safetensors.IndexFile
 	case slices.Contains(f.listed, PickleFile) || slices.Contains(f.listed, pickleIndexFile):
 		return fmt.Errorf("its weights are in %s alone; download the repo and run `mes convert -o DIR FOLDER` once to get %s", PickleFile, safetensors.ModelFile)
+	case !f.all:
+		return f.lacks(weights + " or " + safetensors.IndexFile)
 	default:
 		return fmt.Errorf("%w: %w", safetensors.ErrNoModel, fs.ErrNotExist)
 	}
@@ -110,11 +116,16 @@ func (f *far) entry(ctx context.Context) error {
 	return nil
 }
 
+// lacks is the error of a file that may be on the hub and is not here.
+func (f *far) lacks(file string) error {
+	return fmt.Errorf("the hub cannot be asked, and the cache holds no %s of it; pull it once when online: %w", file, fs.ErrNotExist)
+}
+
 // fetchCore checks that the index names only files that the repo has, and fetches
 // what no encoder owns.
 func (p *Pretrained) fetchCore(ctx context.Context) error {
 	for _, file := range p.weights.Shards() {
-		if !slices.Contains(p.far.listed, file) {
+		if p.far.all && !slices.Contains(p.far.listed, file) {
 			return fmt.Errorf("%s names %s, which the repo does not have", safetensors.IndexFile, file)
 		}
 	}

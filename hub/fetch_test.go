@@ -34,7 +34,7 @@ func newRepo(t *testing.T, from string) *fakeRepo {
 	return &fakeRepo{from: from, cache: t.TempDir(), fetched: map[string]int{}}
 }
 
-func (r *fakeRepo) List(context.Context) ([]string, error) {
+func (r *fakeRepo) List(context.Context) ([]string, bool, error) {
 	var names []string
 	entries, err := os.ReadDir(r.from)
 	for _, e := range entries {
@@ -44,13 +44,13 @@ func (r *fakeRepo) List(context.Context) ([]string, error) {
 		}
 		below, err := os.ReadDir(filepath.Join(r.from, e.Name()))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, b := range below {
 			names = append(names, e.Name()+"/"+b.Name())
 		}
 	}
-	return names, err
+	return names, true, err
 }
 
 func (r *fakeRepo) Fetch(ctx context.Context, path string) (string, error) {

@@ -27,7 +27,7 @@ const licenceFolder = "licences"
 var licenceFolders = []string{licenceFolder, "licenses", "LICENSES"}
 
 // licenceFile matches licences and notices beside the weights.
-var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|notice|copying|copyright)([.-][\w.-]*)?$`)
+var licenceFile = regexp.MustCompile(`(?i)^([\w.-]+[_-])?(licen[cs]es?|notices?|copying|copyrights?|use_policy)([._-][\w.-]*)?$`)
 
 // noticeFiles lists the licences and notices of a folder, with slashes, sorted.
 func noticeFiles(dir string) ([]string, error) {
@@ -195,25 +195,4 @@ func inside(dir, name string) (string, error) {
 func within(dir, file string) bool {
 	rel, err := filepath.Rel(dir, file)
 	return err == nil && filepath.IsLocal(rel)
-}
-
-// replaceFile writes a file under another name, syncs it, and renames it.
-func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }

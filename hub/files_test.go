@@ -43,7 +43,7 @@ func origin(t *testing.T) string {
 	t.Helper()
 	dir := copyFolder(t, fixture("mamba2"))
 	mkdir(t, filepath.Join(dir, "licences"))
-	for _, name := range []string{"LICENSE", "NOTICE.txt", "licences/of a text", "tokenizer.json", "special_tokens_map.json"} {
+	for _, name := range []string{"LICENSE", "MODEL_LICENSE", "NOTICE.txt", "THIRD-PARTY-NOTICES", "licences/of a text", "tokenizer.json", "special_tokens_map.json"} {
 		write(t, filepath.Join(dir, name), name)
 	}
 	write(t, filepath.Join(dir, "README.md"), "---\nlicense: mit\nlanguage:\n- en\n- de\n---\n# by hand\n")
@@ -56,12 +56,12 @@ func origin(t *testing.T) string {
 // tokenizer, and the figures if its weights are the same.
 func TestFilesOfConversion(t *testing.T) {
 	dir := origin(t)
-	want := []string{"LICENSE", "NOTICE.txt", "README.md", "config.json", "eval.json", "licences", "model.safetensors", "special_tokens_map.json", "tokenizer.json"}
+	want := []string{"LICENSE", "MODEL_LICENSE", "NOTICE.txt", "README.md", "THIRD-PARTY-NOTICES", "config.json", "eval.json", "licences", "model.safetensors", "special_tokens_map.json", "tokenizer.json"}
 	same := convert(t, dir, "")
 	if diff := cmp.Diff(want, entries(t, same.Dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	for _, name := range []string{"LICENSE", "README.md", "licences/of a text", "special_tokens_map.json"} {
+	for _, name := range []string{"LICENSE", "README.md", "THIRD-PARTY-NOTICES", "licences/of a text", "special_tokens_map.json"} {
 		if got, want := content(t, filepath.Join(same.Dir, name)), content(t, filepath.Join(dir, name)); got != want {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
@@ -90,7 +90,7 @@ func TestFilesOfGrowth(t *testing.T) {
 		t.Fatal(err)
 	}
 	exported := save(t, o)
-	want := []string{"LICENSE", "NOTICE.txt", "README.md", "config.json", "licences", "model.safetensors", "special_tokens_map.json", "tokenizer.json"}
+	want := []string{"LICENSE", "MODEL_LICENSE", "NOTICE.txt", "README.md", "THIRD-PARTY-NOTICES", "config.json", "licences", "model.safetensors", "special_tokens_map.json", "tokenizer.json"}
 	if diff := cmp.Diff(want, entries(t, exported.Dir)); diff != "" {
 		t.Errorf("files of the exported encoder (-want +got); a plain model has no Python:\n%s", diff)
 	}

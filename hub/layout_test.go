@@ -18,7 +18,7 @@ func TestRepoFiles(t *testing.T) {
 		t.Errorf("plain (-want +got):\n%s", diff)
 	}
 	want = []string{"config.json", "README.md", "tokenizer.json", "configuration_mamba_swarm.py", "modeling_mamba_swarm.py",
-		"model.safetensors.index.json", "model-core.safetensors", "model-encoder-00000.safetensors", "model-encoder-00001.safetensors"}
+		"layers_mamba_swarm.py", "router_mamba_swarm.py", "model.safetensors.index.json", "model-core.safetensors", "model-encoder-00000.safetensors", "model-encoder-00001.safetensors"}
 	if diff := cmp.Diff(want, hub.RepoFiles(grow(t, fixture("mamba1"), 2, 1, 1).Config)); diff != "" {
 		t.Errorf("swarm (-want +got):\n%s", diff)
 	}

@@ -13,8 +13,10 @@ import (
 //go:embed remote/*.py
 var remoteFiles embed.FS
 
-// RemoteCode lists the Python files that a swarm's folder holds beside its weights.
-var RemoteCode = []string{config.ConfigurationModule + ".py", config.ModelingModule + ".py"}
+// RemoteCode lists the Python files that a swarm's folder holds beside its weights. The
+// model imports the last two.
+var RemoteCode = []string{config.ConfigurationModule + ".py", config.ModelingModule + ".py",
+	"layers_mamba_swarm.py", "router_mamba_swarm.py"}
 
 // writeRemoteCode writes RemoteCode into a folder.
 func writeRemoteCode(dir string) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/config"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -136,7 +137,7 @@ func appear(partial, dir string) error {
 	if err := os.Rename(partial, dir); err != nil {
 		return written(dir, err)
 	}
-	return syncDir(filepath.Dir(dir))
+	return atomicfile.SyncDir(filepath.Dir(dir))
 }
 
 // written explains why a folder could not take its place.
@@ -186,12 +187,4 @@ func writeSynced(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

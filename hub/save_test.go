@@ -51,7 +51,7 @@ func TestGrowExportMini(t *testing.T) {
 	}
 	exported := save(t, o)
 	sameTensors(t, exported, open(t, mini))
-	want := []string{"README.md", "config.json", "generation_config.json", "licences", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+	want := []string{"LICENSE", "README.md", "config.json", "generation_config.json", "licences", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 	if diff := cmp.Diff(want, entries(t, exported.Dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -120,8 +120,8 @@ func TestExportEncoderErrors(t *testing.T) {
 // that places every tensor.
 func TestGrownLayout(t *testing.T) {
 	p := grow(t, fixture("mamba1"), 3, 2, 1)
-	want := []string{"README.md", "config.json", "configuration_mamba_swarm.py", "model-core.safetensors", "model-encoder-00000.safetensors",
-		"model-encoder-00001.safetensors", "model-encoder-00002.safetensors", "model.safetensors.index.json", "modeling_mamba_swarm.py"}
+	want := []string{"README.md", "config.json", "configuration_mamba_swarm.py", "layers_mamba_swarm.py", "model-core.safetensors", "model-encoder-00000.safetensors",
+		"model-encoder-00001.safetensors", "model-encoder-00002.safetensors", "model.safetensors.index.json", "modeling_mamba_swarm.py", "router_mamba_swarm.py"}
 	if diff := cmp.Diff(want, entries(t, p.Dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

@@ -7,7 +7,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for file in $(scripts/files.sh templ); do
 	cp "$file" "$work/file.templ"
-	go tool -modfile=tools.mod templ fmt "$work/file.templ" >/dev/null 2>&1
+	go tool -modfile=tools.mod templ fmt "$work/file.templ" >"$work/log" 2>&1 || {
+		cat "$work/log" >&2
+		exit 1
+	}
 	cmp -s "$file" "$work/file.templ" || bad="$bad $file"
 done
 if [ -n "$bad" ]; then

@@ -4,8 +4,11 @@
 # loads (.deps/pjrt/pjrt_c_api_cpu_plugin.so). Needs no root. A second run finds
 # everything, checks it and ends at once, without a network.
 #
-#   scripts/setup.sh          what building and running needs
-#   scripts/setup.sh --test   also the tools and the browser of the tests
+#   scripts/setup.sh            what building and running needs
+#   scripts/setup.sh --test     also the tools and the browser of the tests, and where
+#                               CI=true what --judges brings
+#   scripts/setup.sh --judges   also git-lfs, npm and Python's venv, by which the judges
+#                               install the real clients of a hub
 #
 # Exit codes: 0 done, 1 something is missing (one sentence says what to do).
 set -euo pipefail
@@ -140,6 +143,25 @@ setup_browser() {
 	say 'SKIPPED: no Chromium, so the browser test does not run: install chromium'
 }
 
+# setup_judges finds what the judges install real clients with, or installs the
+# system's packages when root. In CI a missing one is a failure.
+setup_judges() {
+	wanted git-lfs git lfs version
+	wanted npm have npm
+	wanted python3-venv python3 -c 'import ensurepip, venv'
+}
+
+# wanted PACKAGE COMMAND...: the command works, else the package is installed.
+wanted() {
+	local package=$1
+	shift
+	if "$@" >/dev/null 2>&1; then return; fi
+	apt_install "$package"
+	if "$@" >/dev/null 2>&1; then return; fi
+	[ "${CI:-}" != true ] || die "no $package for the judges: install it"
+	say "SKIPPED: no $package, so the judges that need it do not run: install it"
+}
+
 need_tools
 mkdir -p .deps
 work=$(mktemp -d .deps/setup.XXXXXX)
@@ -151,3 +173,4 @@ if [ "${1:-}" = --test ]; then
 	go mod download -modfile=tools.mod || die 'the tools of tools.mod could not be fetched: see the message above'
 	setup_browser
 fi
+if [ "${1:-}" = --judges ] || [ "${1:-}${CI:-}" = --testtrue ]; then setup_judges; fi

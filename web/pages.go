@@ -90,16 +90,30 @@ func (s *Server) page() view.Page {
 // controls lists the numbers of a request with the page's starting values. The
 // server checks every value again.
 func (s *Server) controls(info engine.Info) []view.Control {
+	start := s.start()
+	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	return []view.Control{
 		{Name: "max_tokens", Label: "Max tokens", Hint: "length of the answer", Value: strconv.Itoa(min(200, s.cfg.MaxTokens)), Min: "1", Max: strconv.Itoa(s.cfg.MaxTokens), Step: "1"},
-		{Name: "temperature", Label: "Temperature", Hint: "0 takes the likeliest token", Value: "0.8", Min: "0", Max: "10", Step: "0.05"},
-		{Name: "top_k", Label: "Top-k", Hint: "0 keeps all tokens", Value: "0", Min: "0", Max: strconv.Itoa(info.VocabSize), Step: "1"},
-		{Name: "top_p", Label: "Top-p", Hint: "1 keeps all tokens", Value: "0.95", Min: "0", Max: "1", Step: "0.01"},
-		{Name: "min_p", Label: "Min-p", Hint: "0 keeps all tokens", Value: "0", Min: "0", Max: "1", Step: "0.01"},
-		{Name: "repetition_penalty", Label: "Repetition penalty", Hint: "1 is off", Value: "1.1", Min: "0", Max: "10", Step: "0.05"},
-		{Name: "presence_penalty", Label: "Presence penalty", Hint: "0 is off", Value: "0", Min: "-10", Max: "10", Step: "0.1"},
+		{Name: "temperature", Label: "Temperature", Hint: "0 takes the likeliest token", Value: number(start.Temperature), Min: "0", Max: "10", Step: "0.05"},
+		{Name: "top_k", Label: "Top-k", Hint: "0 keeps all tokens", Value: strconv.Itoa(min(start.TopK, info.VocabSize)), Min: "0", Max: strconv.Itoa(info.VocabSize), Step: "1"},
+		{Name: "top_p", Label: "Top-p", Hint: "1 keeps all tokens", Value: number(start.TopP), Min: "0", Max: "1", Step: "0.01"},
+		{Name: "min_p", Label: "Min-p", Hint: "0 keeps all tokens", Value: number(start.MinP), Min: "0", Max: "1", Step: "0.01"},
+		{Name: "repetition_penalty", Label: "Repetition penalty", Hint: "1 is off", Value: number(start.RepetitionPenalty), Min: "0", Max: "10", Step: "0.05"},
+		{Name: "presence_penalty", Label: "Presence penalty", Hint: "0 is off", Value: number(start.PresencePenalty), Min: "-10", Max: "10", Step: "0.1"},
 		{Name: "seed", Label: "Seed", Hint: "empty draws one", Min: "0", Max: "9007199254740991", Step: "1"},
 	}
+}
+
+// start is what a request of the page asks for unless somebody changes it: what the
+// model's authors recommend, if they recommend to sample.
+func (s *Server) start() engine.Sampling {
+	start := s.cfg.Sampling
+	if start.Temperature == 0 {
+		return engine.Sampling{Temperature: 0.8, TopP: 0.95, RepetitionPenalty: orDefault(start.RepetitionPenalty, 1.1)}
+	}
+	start.TopP = orDefault(start.TopP, 1) // 0 is off as well
+	start.RepetitionPenalty = orDefault(start.RepetitionPenalty, 1)
+	return start
 }
 
 // domains returns the names for the domain hint, each once, sorted.

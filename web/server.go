@@ -38,14 +38,15 @@ type Engine interface {
 // Config describes a server. Engine is required; other zero values mean the
 // default given with the field.
 type Config struct {
-	Addr           string        // host:port to listen on; default 127.0.0.1:7860
-	Engine         Engine        // the model that answers
-	Logger         *slog.Logger  // default discards; no user text is logged
-	Examples       []Example     // prompts offered on the page; default Examples()
-	MaxPromptBytes int           // longest prompt accepted; default 1 MiB
-	MaxTokens      int           // most tokens one request may ask for; default 4096
-	FrameAncestors []string      // origins (https://host) whose pages may show this one in a frame; default none
-	Grace          time.Duration // time that running answers get at shutdown; default 5 s
+	Addr           string          // host:port to listen on; default 127.0.0.1:7860
+	Engine         Engine          // the model that answers
+	Logger         *slog.Logger    // default discards; no user text is logged
+	Examples       []Example       // prompts offered on the page; default Examples()
+	Sampling       engine.Sampling // where the page's controls start; at temperature 0 with values of the page's own
+	MaxPromptBytes int             // longest prompt accepted; default 1 MiB
+	MaxTokens      int             // most tokens one request may ask for; default 4096
+	FrameAncestors []string        // origins (https://host) whose pages may show this one in a frame; default none
+	Grace          time.Duration   // time that running answers get at shutdown; default 5 s
 }
 
 // DefaultAddr is where the server listens if Config.Addr is empty.

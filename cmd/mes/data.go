@@ -28,8 +28,7 @@ Reads the inputs, files or folders, and writes the folder -o, which appears when
 complete. Read are JSON lines (.jsonl, .ndjson), Parquet (.parquet), and as one document
 each the files with a known ending (.txt, .md, source code) or that a rule names; all but
 Parquet also compressed (.gz, .xz, .zst) and in .tar archives. Hidden, binary and other
-files are counted and left out. An input may hold a tokenizer's own training text:
-` + "`mes tokenizer train`" + ` makes a tokenizer first.
+files are counted and left out. ` + "`mes tokenizer train`" + ` makes a tokenizer of one's own first.
 
 The domain of a document is that of the first rule whose pattern matches its file, else the
 value of -domain-field, else that of its path: the first folder below the input, or below a
@@ -100,19 +99,26 @@ func (p *prepare) run(ctx context.Context, args []string) error {
 		return p.m.printData(manifest)
 	}
 	p.m.printStats(manifest)
-	c := manifest.Counts
+	p.printCounts(manifest.Counts)
+	return nil
+}
+
+// printCounts writes one line on what became of the inputs.
+func (p *prepare) printCounts(c data.Counts) {
 	fmt.Fprintf(p.m.Stdout, "%s: %s of %s in %s", p.cfg.Out, count(int(c.Kept), "document"), thousands(c.Read), count(int(c.Files), "file"))
 	for _, n := range []struct {
-		what  string
-		count int64
-	}{{"duplicates", c.Duplicates}, {"with an id that was there", c.DuplicateIDs}, {"empty", c.Empty}, {"not UTF-8", c.InvalidUTF8},
-		{"of other domains", c.Excluded}, {"repaired", c.Repaired}, {"files left out", c.SkippedFiles}} {
+		count      int64
+		noun, what string
+	}{
+		{c.Duplicates, "duplicate", ""}, {c.DuplicateIDs, "document", " with an id that was there"}, {c.Empty, "document", " empty"},
+		{c.InvalidUTF8, "document", " not UTF-8"}, {c.Excluded, "document", " of other domains"}, {c.Repaired, "document", " repaired"},
+		{c.SkippedFiles, "file", " left out"},
+	} {
 		if n.count > 0 {
-			fmt.Fprintf(p.m.Stdout, ", %s %s", thousands(n.count), n.what)
+			fmt.Fprintf(p.m.Stdout, ", %s%s", count(int(n.count), n.noun), n.what)
 		}
 	}
 	fmt.Fprintln(p.m.Stdout)
-	return nil
 }
 
 // warnAbout says which domains cannot be evaluated.

@@ -61,10 +61,11 @@ func (d *download) run(ctx context.Context, args []string) error {
 	for _, f := range files {
 		o.Include = append(o.Include, literal.Replace(f))
 	}
-	c, err := d.hub.client()
+	c, err := d.hub.client(ctx)
 	if err != nil {
 		return err
 	}
+	lean()
 	bar := d.hub.progress("download")
 	o.Progress = bar.transfer
 	s, err := c.Snapshot(ctx, repo, d.revision, o)
@@ -77,6 +78,9 @@ func (d *download) run(ctx context.Context, args []string) error {
 		there[f.Path] = true
 	}
 	for _, f := range files {
+		if !there[f] && s.Partial {
+			return fmt.Errorf("the cache has no file %s of %s at %s, and the hub cannot be asked: %w", f, repo, d.revision, fs.ErrNotExist)
+		}
 		if !there[f] {
 			return fmt.Errorf("%s has no file %s at %s: %w", repo, f, d.revision, fs.ErrNotExist)
 		}

@@ -19,9 +19,10 @@ import (
 
 const hubAddr = "127.0.0.1:8080"
 
-// hubMemory is the heap in bytes from which the collector works harder: a Hub
-// holds little, and is often a guest on its machine.
-const hubMemory = 48 << 20
+// lean makes the collector work harder once the heap has some MB: a Hub and its
+// clients hold little, and are often guests on their machine. A command that may
+// hold a model does not call it.
+func lean() { debug.SetMemoryLimit(48 << 20) }
 
 var hubCommand = command{
 	name: "hub", summary: "run a private Hub, and manage its users and data",
@@ -39,7 +40,7 @@ Example:
 		{name: "user", summary: "manage users", help: "Users own repos and have tokens.", verbs: []command{hubUserCommand}},
 		{name: "org", summary: "manage organizations", help: "Organizations own repos that several users work on.", verbs: []command{hubOrgCommand}},
 		{name: "token", summary: "manage tokens", help: "Clients show who they are with a token.", verbs: []command{hubTokenCommand}},
-		hubFsckCommand, hubBackupCommand,
+		hubFsckCommand, hubCollectCommand, hubBackupCommand,
 	},
 }
 
@@ -52,7 +53,7 @@ name the address that clients use with -url. Clone and fetch need git on the
 server's machine; everything else, push included, does not. With -upstream, a
 repo that is not here is read from another Hub, file by file, and kept: with the
 caller's own token where one is needed, and without that Hub later if the repo is
-public.
+public. -mirror-max bounds what is kept; the last used stays.
 
 Example:
   mes hub serve -data hub -addr 127.0.0.1:8080`,
@@ -64,6 +65,8 @@ Example:
 		fs.StringVar(&s.key, "tls-key", "", "`file` with the certificate's key")
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
 		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
+		fs.Var(&s.mirrorMax, "mirror-max", "most `bytes` of that cache, as 500M or 100G; 0 is no limit")
+		fs.Int64Var(&s.multipart, "multipart", server.DefaultMultipartFrom, "files of so many `bytes` come in parts of 64 MiB, as a proxy that bounds requests needs")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
 	},
@@ -73,12 +76,17 @@ type hubServe struct {
 	m                         *Main
 	dir, addr, cert, key, url string
 	upstream                  string
+	mirrorMax                 byteCount
+	multipart                 int64
 	quiet                     bool
 }
 
 func (h *hubServe) run(ctx context.Context, args []string) error {
 	if len(args) > 0 || h.dir == "" {
 		return usageError("hub serve takes no arguments and needs -data FOLDER")
+	}
+	if h.multipart <= 0 {
+		return usageError("-multipart must be above 0")
 	}
 	if (h.cert == "") != (h.key == "") {
 		return usageError("-tls-cert and -tls-key belong together")
@@ -88,9 +96,9 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 		level = slog.LevelWarn
 	}
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
-	debug.SetMemoryLimit(hubMemory)
+	lean()
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), MultipartFrom: h.multipart, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -260,6 +268,33 @@ Example:
 				}
 				fmt.Fprintln(m.Stdout, "no faults")
 				return nil
+			})
+		}
+	},
+}
+
+var hubCollectCommand = command{
+	name: "gc", summary: "remove what nothing leads to any more",
+	help: `
+Removes the commits and files that no branch, tag or pull request reaches, as a
+squash or a deleted branch leaves them, and large files that no commit names and
+that were not sent in the last two days. They cannot be brought back. Also while
+a server runs.
+
+Example:
+  mes hub gc -data hub`,
+	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
+		dir := fs.String("data", "", "data `folder`")
+		return func(ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return usageError("hub gc takes no arguments")
+			}
+			return m.admin(*dir, func(a server.Admin) error {
+				done, err := a.Collect(ctx)
+				if err == nil {
+					fmt.Fprintf(m.Stdout, "removed %d objects and %d large files\n", done.Objects, done.Files)
+				}
+				return err
 			})
 		}
 	},

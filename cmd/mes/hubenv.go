@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -43,6 +44,15 @@ func (e hubEnv) on(keys ...string) bool {
 	return false
 }
 
+// seconds reads a time, 0 if there is none.
+func (e hubEnv) seconds(key string) time.Duration {
+	n, err := strconv.Atoi(e.env(key))
+	if err != nil || n < 0 || n > 1<<20 {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
 // path expands a leading ~.
 func (e hubEnv) path(p string) string {
 	if p == "~" || strings.HasPrefix(p, "~/") {
@@ -77,10 +87,19 @@ func (e hubEnv) tokenFile() string {
 	return filepath.Join(e.home(), "token")
 }
 
-// token is the token to send, "" if there is none or none is to be sent.
-func (e hubEnv) token() (string, error) {
+// storedTokens is the file of all tokens with their names.
+func (e hubEnv) storedTokens() string {
+	return filepath.Join(filepath.Dir(e.tokenFile()), "stored_tokens")
+}
+
+// token is the token to send, "" if there is none or none is to be sent. A service
+// that proves who it is gets one from the hub, which cfg says how to ask.
+func (e hubEnv) token(ctx context.Context, cfg client.Config) (string, error) {
 	if e.on("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return "", nil
+	}
+	if resource := e.env("HF_OIDC_RESOURCE"); resource != "" && !cfg.Offline {
+		return e.exchanged(ctx, cfg, resource)
 	}
 	for _, key := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
 		if t := strings.TrimSpace(e.env(key)); t != "" {
@@ -122,7 +141,7 @@ type hubFlags struct {
 	m                    *Main
 	endpoint, tokenFile  string
 	workers, connections int
-	bandwidth            bandwidth
+	bandwidth            byteCount
 	asJSON               bool
 }
 
@@ -130,7 +149,7 @@ func (m *Main) hubFlags(fs *flag.FlagSet) *hubFlags {
 	h := &hubFlags{m: m}
 	fs.StringVar(&h.endpoint, "endpoint", "", "`address` of the hub; empty is $HF_ENDPOINT, else "+client.DefaultEndpoint)
 	fs.StringVar(&h.tokenFile, "token-file", "", "`file` that holds the token; empty is $HF_TOKEN, else what `mes login` stored")
-	fs.BoolVar(&h.asJSON, "json", false, "write JSON")
+	fs.BoolVar(&h.asJSON, "json", false, "write JSON; also how far a transfer is, to standard error")
 	return h
 }
 
@@ -142,8 +161,8 @@ func (h *hubFlags) transferFlags(fs *flag.FlagSet) {
 }
 
 // client makes the client that flags and environment ask for.
-func (h *hubFlags) client() (*client.Client, error) {
-	cfg, err := h.config()
+func (h *hubFlags) client(ctx context.Context) (*client.Client, error) {
+	cfg, err := h.config(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +179,19 @@ func newClient(cfg client.Config) (*client.Client, error) {
 }
 
 // config is what flags and environment say of a client.
-func (h *hubFlags) config() (client.Config, error) {
+func (h *hubFlags) config(ctx context.Context) (client.Config, error) {
+	cfg := h.anonymous()
+	var err error
+	if h.tokenFile != "" {
+		cfg.Token, err = readToken(h.tokenFile)
+	} else {
+		cfg.Token, err = hubEnv{h.m.Env}.token(ctx, cfg)
+	}
+	return cfg, err
+}
+
+// anonymous is config without a token.
+func (h *hubFlags) anonymous() client.Config {
 	env := hubEnv{h.m.Env}
 	cfg := client.Config{
 		Endpoint: h.endpoint, UserAgent: "mes/" + version, Cache: env.cache(),
@@ -172,21 +203,15 @@ func (h *hubFlags) config() (client.Config, error) {
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = env.env("HF_ENDPOINT")
 	}
-	if seconds, err := strconv.Atoi(env.env("HF_HUB_DOWNLOAD_TIMEOUT")); err == nil && seconds > 0 {
-		cfg.IdleTimeout = time.Duration(seconds) * time.Second
-	}
-	var err error
-	if h.tokenFile != "" {
-		cfg.Token, err = readToken(h.tokenFile)
-	} else {
-		cfg.Token, err = env.token()
-	}
-	return cfg, err
+	cfg.AskTimeout = env.seconds("HF_HUB_ETAG_TIMEOUT")
+	cfg.IdleTimeout = env.seconds("HF_HUB_DOWNLOAD_TIMEOUT")
+	return cfg
 }
 
 // progress is the bar of a transfer, which the environment can turn off.
 func (h *hubFlags) progress(name string) *progress {
 	bar := h.m.progress(name)
+	bar.asJSON = h.asJSON
 	if (hubEnv{h.m.Env}).on("HF_HUB_DISABLE_PROGRESS_BARS") {
 		bar.w = io.Discard
 	}
@@ -202,12 +227,12 @@ func repoArg(s string) (client.Repo, error) {
 	return r, nil
 }
 
-// bandwidth is a flag in bytes a second.
-type bandwidth int64
+// byteCount is a flag in bytes, or in bytes a second.
+type byteCount int64
 
-func (b *bandwidth) String() string { return strconv.FormatInt(int64(*b), 10) }
+func (b *byteCount) String() string { return strconv.FormatInt(int64(*b), 10) }
 
-func (b *bandwidth) Set(s string) error {
+func (b *byteCount) Set(s string) error {
 	unit := int64(1)
 	switch {
 	case strings.HasSuffix(s, "k"):
@@ -221,7 +246,7 @@ func (b *bandwidth) Set(s string) error {
 	if err != nil || n < 0 {
 		return errors.New("is a number of bytes, as 500k or 10M")
 	}
-	*b = bandwidth(n * unit)
+	*b = byteCount(n * unit)
 	return nil
 }
 

@@ -56,6 +56,7 @@ type remote struct {
 	repo   client.Repo
 	commit string
 	files  map[string]int64 // all files and their sizes
+	known  bool             // files are all that the repo has
 
 	mu      sync.Mutex
 	fetched map[string]bool
@@ -65,7 +66,7 @@ type remote struct {
 // openRemote pins a revision to its commit. Without a network the cache says what it
 // was when it was last asked.
 func openRemote(ctx context.Context, flags *hubFlags, repo, revision string) (*remote, error) {
-	c, err := flags.client()
+	c, err := flags.client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +81,7 @@ func openRemote(ctx context.Context, flags *hubFlags, repo, revision string) (*r
 	if err != nil && !errors.As(err, new(*client.IncompleteError)) {
 		return nil, err
 	}
+	r.known = !s.Partial
 	for _, f := range s.Files {
 		r.files[f.Path] = f.Size
 	}
@@ -87,12 +89,12 @@ func openRemote(ctx context.Context, flags *hubFlags, repo, revision string) (*r
 }
 
 // List implements [hub.Remote].
-func (r *remote) List(context.Context) ([]string, error) {
+func (r *remote) List(context.Context) ([]string, bool, error) {
 	var names []string
 	for name := range r.files {
 		names = append(names, name)
 	}
-	return names, nil
+	return names, r.known, nil
 }
 
 // Fetch implements [hub.Remote] and shows how far it is; of several downloads at once

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ type progress struct {
 	start    time.Time
 	last     time.Time
 	shown    bool
+	asJSON   bool   // of transfers: a line of JSON instead
 	first    *int64 // bytes that were there before a transfer
 }
 
@@ -60,10 +62,20 @@ func (p *progress) set(done, total int64) {
 	fmt.Fprintf(p.w, "%s: %d%% after %v\n", p.name, percent, time.Since(p.start).Round(time.Second))
 }
 
+// transferred is the progress of a transfer for programs.
+type transferred struct {
+	Progress string `json:"progress"`
+	File     string `json:"file"`
+	Done     int64  `json:"done"`
+	Size     int64  `json:"size"`
+	AllDone  int64  `json:"all_done"`
+	AllSize  int64  `json:"all_size"`
+}
+
 // transfer reports the bytes of a file and of all files.
 func (p *progress) transfer(t client.Progress) {
 	interval := lineInterval
-	if p.terminal {
+	if p.terminal || p.asJSON {
 		interval = barInterval
 	}
 	if p.first == nil {
@@ -73,6 +85,10 @@ func (p *progress) transfer(t client.Progress) {
 		return
 	}
 	p.last, p.shown = time.Now(), true
+	if p.asJSON {
+		_ = json.NewEncoder(p.w).Encode(transferred{p.name, t.Path, t.Done, t.Size, t.AllDone, t.AllSize})
+		return
+	}
 	percent := 100 * t.AllDone / t.AllSize
 	all := fmt.Sprintf("%s of %s, %s/s", size(t.AllDone), size(t.AllSize), size(int64(float64(t.AllDone-*p.first)/time.Since(p.start).Seconds())))
 	if !p.terminal {
@@ -91,7 +107,7 @@ func (p *progress) transfer(t client.Progress) {
 
 // finish ends the bar's line.
 func (p *progress) finish() {
-	if p.terminal && p.shown {
+	if p.terminal && p.shown && !p.asJSON {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }

@@ -106,7 +106,7 @@ func (p *publish) run(ctx context.Context, args []string) error {
 // connect opens the hub, and checks the token before anything is done. Without an
 // upload only the owner's name is needed.
 func (p *publish) connect(ctx context.Context) error {
-	cfg, err := p.hub.config()
+	cfg, err := p.hub.config(ctx)
 	if err != nil {
 		return err
 	}

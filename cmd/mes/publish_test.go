@@ -94,9 +94,9 @@ func writeSource(dir string) error {
 
 // What a publication of three encoders consists of.
 var (
-	wantModel = []string{"README.md", "config.json", "configuration_mamba_swarm.py", "model-core.safetensors", "model-encoder-00000.safetensors",
+	wantModel = []string{"README.md", "config.json", "configuration_mamba_swarm.py", "layers_mamba_swarm.py", "model-core.safetensors", "model-encoder-00000.safetensors",
 		"model-encoder-00001.safetensors", "model-encoder-00002.safetensors", "model.safetensors.index.json",
-		"modeling_mamba_swarm.py", "tokenizer.json", "tokenizer_config.json"}
+		"modeling_mamba_swarm.py", "router_mamba_swarm.py", "tokenizer.json", "tokenizer_config.json"}
 	wantDocker = []string{"Dockerfile", "README.md", "build.sh", "run.sh", "source/LICENSE", "source/NOTICE", "source/cmd/mes/main.go", "source/go.mod", "source/go.sum",
 		"source/hub/hub.go", "source/internal/a.go", "source/model/a.go", "source/scripts/lib.sh", "source/scripts/libtokenizers/Cargo.toml", "source/scripts/setup.sh",
 		"source/web/a.go", "source/web/static/app.css"}

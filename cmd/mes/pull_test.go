@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/hub/safetensors"
 )
 
 // publishedSwarm is a hub that has a swarm of 12 encoders, and its folder.
@@ -205,5 +207,64 @@ func TestNetworkGone(t *testing.T) {
 	}
 	if stderr := run(); !strings.Contains(stderr, "gone away") {
 		t.Errorf("%q does not say why", stderr)
+	}
+}
+
+// TestCacheOfPython: of a snapshot that huggingface_hub left in part, without a list of
+// the commit's files, what is there is used and what is missing is named.
+func TestCacheOfPython(t *testing.T) {
+	t.Parallel()
+	folder := tinySwarm(t, 12)
+	needed := encodersOf(t, folder)
+	const commit = "0123456789abcdef0123456789abcdef01234567"
+	// cache lays out files as huggingface_hub does for those that are downloaded singly.
+	cache := func(leave ...string) *hubbed {
+		t.Helper()
+		home := t.TempDir()
+		repo := filepath.Join(home, "hub", "models--alice--mamba-swarm-model")
+		snapshot := filepath.Join(repo, "snapshots", commit)
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dir := range []string{snapshot, filepath.Join(repo, "blobs"), filepath.Join(repo, "refs")} {
+			must(os.MkdirAll(dir, 0o777))
+		}
+		must(os.WriteFile(filepath.Join(repo, "refs", "main"), []byte(commit), 0o666))
+		files, err := os.ReadDir(folder)
+		must(err)
+		for _, f := range files {
+			if slices.Contains(leave, f.Name()) {
+				continue
+			}
+			data, err := os.ReadFile(filepath.Join(folder, f.Name()))
+			must(err)
+			blob := fmt.Sprintf("%x", sha256.Sum256(data))
+			must(os.WriteFile(filepath.Join(repo, "blobs", blob), data, 0o666))
+			must(os.Symlink("../../blobs/"+blob, filepath.Join(snapshot, f.Name())))
+		}
+		return &hubbed{t: t, env: map[string]string{"HF_HOME": home, "HF_HUB_OFFLINE": "1"}}
+	}
+	answer := []string{"generate", "-backend", "go", "-model", swarmName, "-max-tokens", "1", text}
+	var others []string
+	for e := range 12 {
+		if !slices.Contains(needed, e) {
+			others = append(others, hub.EncoderFile(e))
+		}
+	}
+	cache(others...).must(answer...)
+
+	last := needed[len(needed)-1]
+	for _, tc := range []struct{ leave, want string }{
+		{hub.EncoderFile(last), fmt.Sprintf("fetch encoder %d", last)},
+		{hub.CoreFile, hub.CoreFile},
+		{"config.json", "the cache holds no config.json"},
+		{safetensors.IndexFile, "the cache holds no model.safetensors or " + safetensors.IndexFile},
+	} {
+		code, _, stderr := cache(tc.leave).run(answer...)
+		if code == exitOK || !strings.Contains(stderr, tc.want) || !strings.Contains(stderr, swarmName) && !strings.Contains(stderr, tc.leave) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("without %s: exit code %d, %s", tc.leave, code, stderr)
+		}
 	}
 }

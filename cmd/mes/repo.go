@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -17,7 +18,7 @@ REPO is namespace/name of a model, or begins with datasets/ or spaces/. What bel
 to a Space alone is under mes space.`,
 	verbs: []command{
 		repoCreateCommand, repoDeleteCommand, repoMoveCommand, repoCopyCommand, repoSettingsCommand,
-		repoInfoCommand, repoListCommand, repoFilesCommand,
+		repoInfoCommand, repoListCommand, repoFilesCommand, repoTensorsCommand,
 		repoRefsCommand, repoBranchCommand, repoTagCommand, repoCommitsCommand, repoSquashCommand,
 		repoDiscussionsCommand, repoDiscussCommand, repoCommentCommand, repoStatusCommand, repoMergeCommand,
 	},
@@ -73,7 +74,8 @@ func about(least, most int, build func(*flag.FlagSet) func(context.Context, *rep
 			if err != nil {
 				return err
 			}
-			c, err := h.client()
+			lean()
+			c, err := h.client(ctx)
 			if err != nil {
 				return err
 			}
@@ -222,7 +224,7 @@ Example:
 			if len(args) != 1 {
 				return usageError("repo list needs a type: model, dataset or space")
 			}
-			c, err := h.client()
+			c, err := h.client(ctx)
 			if err != nil {
 				return err
 			}
@@ -268,11 +270,11 @@ Example:
 			if r.asJSON {
 				return r.m.writeJSON(entries)
 			}
-			var rows [][]any
+			out := bufio.NewWriter(r.m.Stdout) // not a table, whose cells would all be in memory
 			for _, e := range entries {
-				rows = append(rows, []any{e.Path, size(e.Size), fmt.Sprintf("%.12s", e.Hash())})
+				fmt.Fprintf(out, "%.12s %10s  %s\n", e.Hash(), size(e.Size), e.Path)
 			}
-			return r.table(rows)
+			return out.Flush()
 		}
 	}),
 }

@@ -47,8 +47,9 @@ func TestMain(m *testing.M) {
 //	fill FILE BYTES          makes a file of the letter a
 //	config FILE KEY=VALUE... changes a config.json alone
 //	race COMMAND...          runs a command three times at once, of which one must win
-//	smallhub NAME            starts a hub of canned answers and puts its address into $NAME
 //	mode OCTAL FILE          checks the permissions of a file
+//	write FILE TEXT          makes a file
+//	keep NAME                puts what the last command wrote into $NAME
 //	listen NAME              occupies a port and puts its address into $NAME
 //	hub NAME                 starts a hub with the user alice and puts its address into
 //	                         $NAME, alice's tokens into ${NAME}_WRITE and ${NAME}_READ
@@ -96,8 +97,19 @@ func TestScripts(t *testing.T) {
 				ts.Check(writeSource(dir))
 				ts.Check(copyFile(filepath.Join(root, "deploy_to_hf.sh"), filepath.Join(dir, "deploy_to_hf.sh")))
 			},
-			"smallhub": smallHub,
-			"mode":     mode,
+			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
+				info, err := os.Stat(ts.MkAbs(args[1]))
+				ts.Check(err)
+				if got := strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[0] {
+					ts.Fatalf("mode %s, want %s", got, args[0])
+				}
+			},
+			"write": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]), 0o600))
+			},
+			"keep": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+			},
 			"listen": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				ts.Check(err)

@@ -59,7 +59,7 @@ func (s *serve) run(ctx context.Context, args []string) error {
 		return err
 	}
 	e.Warm()
-	server, err := web.New(web.Config{Addr: s.addr, Engine: e, FrameAncestors: s.ancestors, Logger: slog.New(slog.NewTextHandler(s.m.Stderr, nil))})
+	server, err := web.New(web.Config{Addr: s.addr, Engine: e, FrameAncestors: s.ancestors, Sampling: sampling(l.files.Generation), Logger: slog.New(slog.NewTextHandler(s.m.Stderr, nil))})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (u *uploading) run(ctx context.Context, args []string) error {
 		return err
 	}
 	u.o.Delete = u.deleted
-	c, err := u.hub.client()
+	c, err := u.hub.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,7 @@ func (u *uploading) run(ctx context.Context, args []string) error {
 		return err
 	}
 	m := u.hub.m
+	lean()
 	bar := u.hub.progress("upload")
 	u.o.Progress = bar.transfer
 	u.o.ResumeDir = filepath.Join(hubEnv{m.Env}.home(), "mes", "uploads")

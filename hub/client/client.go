@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +33,7 @@ type Config struct {
 	Workers     int               // files moved at once; 0 is 8
 	Connections int               // parts of a large file moved at once; 0 is 4
 	Bandwidth   int64             // bytes a second, up and down together; 0 is no limit
+	AskTimeout  time.Duration     // a question that the cache can answer too waits so long for its answer; 0 is as others
 	IdleTimeout time.Duration     // without a byte for so long a transfer is cut, and tried again; 0 is a minute
 	Logger      *slog.Logger      // nil discards
 }
@@ -52,8 +55,12 @@ type Client struct {
 	warned      sync.Map // topics of X-HF-Warning
 
 	chunk int64                                      // bytes of one ranged request
+	ask   time.Duration                              // of Config.AskTimeout
 	idle  time.Duration                              // without a byte for so long, a transfer is cut
 	sleep func(context.Context, time.Duration) error // waits; tests do not
+
+	windows  bool                                                            // the rules of its file names hold
+	sameName func(root *os.Root, scratch, a, b string) (one bool, err error) // tests have no such file system
 }
 
 // Sizes and times of transfers.
@@ -83,7 +90,8 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		endpoint: u, base: endpoint, token: cfg.Token, agent: cfg.UserAgent, cache: cfg.Cache,
 		noSymlinks: cfg.NoSymlinks, offline: cfg.Offline, workers: cfg.Workers, connections: cfg.Connections,
-		limit: newLimiter(cfg.Bandwidth), log: cfg.Logger, chunk: chunkBytes, idle: idleTimeout, sleep: sleep,
+		limit: newLimiter(cfg.Bandwidth), log: cfg.Logger, chunk: chunkBytes, ask: cfg.AskTimeout, idle: idleTimeout, sleep: sleep,
+		windows: runtime.GOOS == "windows", sameName: sameName,
 	}
 	if c.agent == "" {
 		c.agent = "mes"
@@ -132,6 +140,7 @@ type call struct {
 	body   func() (io.Reader, int64, error) // nil is none; called for every attempt
 	again  bool                             // a POST that may arrive twice
 	bare   bool                             // without the token: the address is signed
+	brief  bool                             // Config.AskTimeout holds for it
 	manual bool                             // a redirect to another host is returned, not followed
 }
 

@@ -28,6 +28,10 @@ type Snapshot struct {
 	Commit string
 	Dir    string // where the files are
 	Files  []SnapshotFile
+
+	// Partial says that nobody could be asked and that the cache does not know which
+	// files the commit has: Files are those that are there.
+	Partial bool
 }
 
 // SnapshotFile is one file of a snapshot.
@@ -132,6 +136,7 @@ func (c *Client) cached(repo Repo, revision string, o SnapshotOptions, cause err
 		if entries = store.present(commit); len(entries) == 0 {
 			return fail(fmt.Sprintf("the cache does not hold commit %s of %s", commit, repo))
 		}
+		s.Partial = true
 	}
 	missing := IncompleteError{Repo: repo, Commit: commit}
 	for _, e := range chosen(entries, o) {
@@ -199,6 +204,11 @@ func (c *Client) toCache(ctx context.Context, s *Snapshot, revision string, all 
 	}
 	if err := c.prepare(store, s.Commit, revision, len(missing) > 0); err != nil {
 		return err
+	}
+	if len(missing) > 0 {
+		if err := c.places(store.root, blobsDir, entries); err != nil {
+			return fmt.Errorf("download %s: %w", s.Repo, err)
+		}
 	}
 	if store.tree(s.Commit) == nil {
 		if err := store.setTree(s.Commit, all); err != nil && len(missing) > 0 {
@@ -347,6 +357,9 @@ func (c *Client) DownloadProgress(ctx context.Context, repo Repo, revision, name
 		return "", err
 	}
 	if !there {
+		if err := c.places(s.root, blobsDir, []Entry{{Path: name}}); err != nil {
+			return "", err
+		}
 		if err := room(c.cache, h.size-s.partial(safeETag(h.etag))); err != nil {
 			return "", fmt.Errorf("download %s: %w", name, err)
 		}
@@ -387,7 +400,7 @@ type headers struct {
 // head asks for a file's commit, hash and size. It follows redirects on the hub
 // itself, and reads the answer that leads to another host.
 func (c *Client) head(ctx context.Context, repo Repo, revision, name string) (headers, error) {
-	k := call{method: http.MethodHead, url: c.resolve(repo, revision, name), header: http.Header{"Accept-Encoding": {"identity"}}, manual: true}
+	k := call{method: http.MethodHead, url: c.resolve(repo, revision, name), header: http.Header{"Accept-Encoding": {"identity"}}, brief: true, manual: true}
 	resp, err := c.send(ctx, k)
 	if err != nil {
 		return headers{}, err

@@ -116,7 +116,7 @@ type permanent struct{ error }
 func (p permanent) Unwrap() error { return p.error }
 
 // secrets are the texts of tokens.
-var secrets = regexp.MustCompile(`hf_[A-Za-z0-9]{4,}|(?i:bearer\s+)\S+`)
+var secrets = regexp.MustCompile(`hf_(?:jwt_)?[A-Za-z0-9][A-Za-z0-9._-]{3,}|(?i:bearer\s+)\S+`)
 
 // mask replaces tokens, also this client's whatever it looks like, by stars.
 func (c *Client) mask(s string) string {

@@ -302,8 +302,9 @@ func contentRange(header string) (start, end, total int64, err error) {
 	return start, end + 1, total, nil
 }
 
-// buffers are shared by all transfers, so that memory does not grow with them.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+// buffers are shared by all transfers: a hundred at once need as many for writing,
+// and as many for hashing.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // copy writes body to the file from one offset up to another.
 func (t *transfer) copy(ctx context.Context, body io.Reader, from, to int64) error {
@@ -364,19 +365,20 @@ func (t *transfer) hash() string {
 	if h == nil {
 		return ""
 	}
-	buf := make([]byte, 256<<10)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
 	for pos := int64(0); pos < t.want.size; {
 		end := t.parts.beyond(pos)
 		if end <= pos {
 			return "" // it ended early
 		}
 		for pos < end {
-			n, err := t.f.ReadAt(buf[:min(int64(len(buf)), end-pos)], pos)
+			n, err := t.f.ReadAt((*buf)[:min(int64(len(*buf)), end-pos)], pos)
 			if n == 0 {
 				t.hashErr = fmt.Errorf("read %s: %w", t.want.path, err)
 				return ""
 			}
-			h.Write(buf[:n])
+			h.Write((*buf)[:n])
 			pos += int64(n)
 		}
 	}

@@ -51,12 +51,12 @@ func (u *upload) sendObjects(ctx context.Context) error {
 		byHash[i.hash] = append(byHash[i.hash], i)
 	}
 	for batch := range slices.Chunk(files, askFiles) {
-		objects, transfer, err := u.lfsBatch(ctx, batch)
+		objects, err := u.lfsBatch(ctx, batch)
 		if err != nil {
 			return err
 		}
 		err = each(ctx, u.c.workers, batch, func(ctx context.Context, i *item) error {
-			sent, err := u.sendObject(ctx, i, objects[i.hash], transfer)
+			sent, err := u.sendObject(ctx, i, objects[i.hash])
 			if err != nil {
 				return fmt.Errorf("send %s: %w", i.Path, err)
 			}
@@ -83,7 +83,7 @@ func (u *upload) count() {
 }
 
 // lfsBatch asks where objects go.
-func (u *upload) lfsBatch(ctx context.Context, batch []*item) (map[string]lfsObject, string, error) {
+func (u *upload) lfsBatch(ctx context.Context, batch []*item) (map[string]lfsObject, error) {
 	type object struct {
 		OID  string `json:"oid"`
 		Size int64  `json:"size"`
@@ -105,10 +105,10 @@ func (u *upload) lfsBatch(ctx context.Context, batch []*item) (map[string]lfsObj
 		header: http.Header{"Accept": {lfsType}, "Content-Type": {lfsType}},
 	}
 	if err := u.c.api(ctx, k, in, &out); err != nil {
-		return nil, "", fmt.Errorf("ask where to send files: %w", err)
+		return nil, fmt.Errorf("ask where to send files: %w", err)
 	}
 	if out.Transfer != "" && out.Transfer != "basic" && out.Transfer != "multipart" {
-		return nil, "", fmt.Errorf("the server wants files sent by %q, which was not offered", out.Transfer)
+		return nil, fmt.Errorf("the server wants files sent by %q, which was not offered", out.Transfer)
 	}
 	found := map[string]lfsObject{}
 	for _, o := range out.Objects {
@@ -118,21 +118,21 @@ func (u *upload) lfsBatch(ctx context.Context, batch []*item) (map[string]lfsObj
 		o, ok := found[i.hash]
 		switch {
 		case !ok:
-			return nil, "", fmt.Errorf("ask where to send files: the server says nothing of %s", i.Path)
+			return nil, fmt.Errorf("ask where to send files: the server says nothing of %s", i.Path)
 		case o.Error != nil:
-			return nil, "", fmt.Errorf("the server refuses %s: %s (code %d)", i.Path, u.c.mask(o.Error.Message), o.Error.Code)
+			return nil, fmt.Errorf("the server refuses %s: %s (code %d)", i.Path, u.c.mask(o.Error.Message), o.Error.Code)
 		}
 	}
-	return found, out.Transfer, nil
+	return found, nil
 }
 
 // sendObject sends one object unless the server has it.
-func (u *upload) sendObject(ctx context.Context, i *item, o lfsObject, transfer string) (sent bool, err error) {
+func (u *upload) sendObject(ctx context.Context, i *item, o lfsObject) (sent bool, err error) {
 	to, needed := o.Actions["upload"]
 	if !needed {
 		return false, nil
 	}
-	if _, chunked := to.Header["chunk_size"]; transfer == "multipart" || chunked {
+	if _, inParts := to.Header["chunk_size"]; inParts { // one answer holds objects of both kinds
 		err = u.sendParts(ctx, i, to)
 	} else {
 		err = u.put(ctx, i, to)

@@ -58,6 +58,9 @@ func (c *Client) toFolder(ctx context.Context, s *Snapshot, entries []Entry, o S
 	if err := l.prepare(); err != nil {
 		return fmt.Errorf("write to %s: %w", o.LocalDir, err)
 	}
+	if err := c.places(root, metaDir, entries); err != nil {
+		return fmt.Errorf("download %s: %w", s.Repo, err)
+	}
 	if err := room(o.LocalDir, need); err != nil {
 		return fmt.Errorf("download %s: %w", s.Repo, err)
 	}

@@ -3,7 +3,6 @@ package client
 import (
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -125,7 +124,7 @@ func checkRevision(rev string) error {
 }
 
 // checkPath refuses a file name that leaves its folder on any system, or that git
-// does not take.
+// does not take. Whether this system can hold it is for places to say.
 func checkPath(name string) error {
 	fault := func(why string) error { return fmt.Errorf("file name %q %s", name, why) }
 	switch {
@@ -151,9 +150,6 @@ func checkPath(name string) error {
 		case strings.EqualFold(part, ".git"):
 			return fault("lies in a .git folder")
 		}
-	}
-	if !filepath.IsLocal(filepath.FromSlash(name)) {
-		return fault("is reserved on this system")
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ const (
 // errStalled is the end of a transfer in which nothing arrived.
 var errStalled = errors.New("no data arrived for too long")
 
+// errLate is the end of a question that nobody answered.
+var errLate = errors.New("no answer came in time")
+
 // sameOrigin reports whether scheme, host and port are equal.
 func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
@@ -130,15 +133,34 @@ func (c *Client) once(ctx context.Context, k call, u *url.URL, trusted bool) (*h
 	if trusted && !k.bare && c.token != "" && k.header.Get("Authorization") == "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	if k.brief && c.ask > 0 {
+		late := time.AfterFunc(c.ask, func() { cancel(errLate) })
+		defer late.Stop()
+	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errLate) {
+			err = errLate
+		}
 		cancel(nil)
-		return nil, fail(err)
+		return nil, fail(c.byProxy(req, err))
 	}
 	w := &watched{body: resp.Body, idle: c.idle, cancel: cancel}
 	w.timer = time.AfterFunc(c.idle, func() { w.stalled.Store(true); cancel(errStalled) })
 	resp.Body = w
 	return resp, nil
+}
+
+// byProxy says through which proxy a request failed.
+func (c *Client) byProxy(req *http.Request, err error) error {
+	t, ok := c.transport.(*http.Transport)
+	if !ok || t.Proxy == nil {
+		return err
+	}
+	if proxy, proxyErr := t.Proxy(req); proxyErr == nil && proxy != nil {
+		return fmt.Errorf("through the proxy %s: %w", proxy.Host, err)
+	}
+	return err
 }
 
 // watched is a body that ends with errStalled when nothing arrives.

@@ -175,7 +175,7 @@ func (c *Client) commitOf(ctx context.Context, repo Repo, revision string) (stri
 		return revision, nil
 	}
 	var info struct{ SHA string }
-	k := call{method: http.MethodGet, url: repo.api() + "/revision/" + url.PathEscape(revision) + "?expand=sha"}
+	k := call{method: http.MethodGet, url: repo.api() + "/revision/" + url.PathEscape(revision) + "?expand=sha", brief: true}
 	if err := c.api(ctx, k, nil, &info); err != nil {
 		return "", fmt.Errorf("look up revision %s of %s: %w", revision, repo, err)
 	}

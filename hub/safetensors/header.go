@@ -41,22 +41,12 @@ type header struct {
 // readHeader reads and checks the header of a file of size bytes. It allocates
 // nothing before it knows that the file is long enough, and reads no data.
 func readHeader(src io.ReaderAt, size int64) (*header, error) {
-	if size < lengthSize {
-		return nil, &Error{Err: ErrHeaderTooSmall, Detail: fmt.Sprintf("%d bytes", size)}
+	end, err := HeaderBytes(src, size)
+	if err != nil {
+		return nil, err
 	}
-	var length [lengthSize]byte
-	if _, err := src.ReadAt(length[:], 0); err != nil {
-		return nil, fmt.Errorf("read header length: %w", err)
-	}
-	n := binary.LittleEndian.Uint64(length[:])
-	if n > maxHeader {
-		return nil, &Error{Err: ErrHeaderTooLarge, Detail: fmt.Sprintf("%d bytes", n)}
-	}
-	if int64(n) > size-lengthSize {
-		return nil, &Error{Err: ErrHeaderLength, Detail: fmt.Sprintf("header of %d bytes in a file of %d", n, size)}
-	}
-	raw := make([]byte, n)
-	if _, err := io.ReadFull(io.NewSectionReader(src, lengthSize, int64(n)), raw); err != nil {
+	raw := make([]byte, end-lengthSize)
+	if _, err := io.ReadFull(io.NewSectionReader(src, lengthSize, end-lengthSize), raw); err != nil {
 		return nil, fmt.Errorf("read header: %w", err)
 	}
 	if !utf8.Valid(raw) {
@@ -66,8 +56,28 @@ func readHeader(src io.ReaderAt, size int64) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.dataStart = lengthSize + int64(n)
+	h.dataStart = end
 	return h, h.check(size - h.dataStart)
+}
+
+// HeaderBytes reads the first 8 bytes of a file of size bytes, and returns how many
+// its header has with them.
+func HeaderBytes(src io.ReaderAt, size int64) (int64, error) {
+	if size < lengthSize {
+		return 0, &Error{Err: ErrHeaderTooSmall, Detail: fmt.Sprintf("%d bytes", size)}
+	}
+	var length [lengthSize]byte
+	if _, err := src.ReadAt(length[:], 0); err != nil {
+		return 0, fmt.Errorf("read header length: %w", err)
+	}
+	n := binary.LittleEndian.Uint64(length[:])
+	if n > maxHeader {
+		return 0, &Error{Err: ErrHeaderTooLarge, Detail: fmt.Sprintf("%d bytes", n)}
+	}
+	if int64(n) > size-lengthSize {
+		return 0, &Error{Err: ErrHeaderLength, Detail: fmt.Sprintf("header of %d bytes in a file of %d", n, size)}
+	}
+	return lengthSize + int64(n), nil
 }
 
 // decodeHeader decodes the header's JSON and sorts the tensors by their data.

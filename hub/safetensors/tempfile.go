@@ -6,7 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // tempFile is a file under a name of its own beside the path that it will replace.
@@ -37,7 +38,7 @@ func (t *tempFile) commit() error {
 		os.Remove(t.Name())
 		return fmt.Errorf("write %s: %w", t.path, err)
 	}
-	if err := syncDir(filepath.Dir(t.path)); err != nil {
+	if err := atomicfile.SyncDir(filepath.Dir(t.path)); err != nil {
 		return fmt.Errorf("write %s: %w", t.path, err)
 	}
 	return nil
@@ -47,16 +48,4 @@ func (t *tempFile) commit() error {
 func (t *tempFile) remove() {
 	t.Close()
 	os.Remove(t.Name())
-}
-
-// syncDir puts a folder's names on the disk, where the system has a way to.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -28,6 +28,8 @@ type Admin interface {
 	Backup(ctx context.Context, to string) error
 	// Fsck lists what is wrong; full also reads every large file.
 	Fsck(ctx context.Context, full bool) ([]string, error)
+	// Collect removes what nothing leads to any more.
+	Collect(ctx context.Context) (Collected, error)
 	// Close lets go of the folder.
 	Close() error
 }
@@ -94,6 +96,7 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("POST /token", adminCall(s.AddToken))
 	mux.HandleFunc("POST /backup", adminCall(func(ctx context.Context, to string) (bool, error) { return true, s.Backup(ctx, to) }))
 	mux.HandleFunc("POST /fsck", adminCall(s.Fsck))
+	mux.HandleFunc("POST /collect", adminCall(func(ctx context.Context, _ bool) (Collected, error) { return s.Collect(ctx) }))
 	return mux
 }
 
@@ -136,6 +139,10 @@ func (r *remote) Backup(ctx context.Context, to string) error {
 
 func (r *remote) Fsck(ctx context.Context, full bool) ([]string, error) {
 	return ask[[]string](ctx, r, "fsck", full)
+}
+
+func (r *remote) Collect(ctx context.Context) (Collected, error) {
+	return ask[Collected](ctx, r, "collect", true)
 }
 
 func (r *remote) Close() error {

@@ -70,13 +70,30 @@ func (s *Server) level(who caller, r *meta.Repo) access {
 	if err != nil {
 		return public
 	}
-	switch who.token.Kind {
-	case meta.TokenRead:
-		role = min(role, reader)
+	return max(min(role, tokenLevel(who.token, r)), public)
+}
+
+// tokenLevel is how much of a repo a token lets its user use.
+func tokenLevel(t *meta.Token, r *meta.Repo) access {
+	switch t.Kind {
+	case meta.TokenWrite:
+		return owner
 	case meta.TokenFine:
-		role = min(role, scopeLevel(who.token, r.Namespace, r.Type+"/"+r.FullName()))
+		return scopeLevel(t, r.Namespace, r.Type+"/"+r.FullName())
 	}
-	return max(role, public)
+	return reader
+}
+
+// mayAct tells whether a caller who may see a repo may leave something there in
+// their own name, without being a writer: a proposal, a comment, a like.
+func mayAct(who caller, r *meta.Repo) error {
+	if who.user == nil {
+		return errSignIn
+	}
+	if tokenLevel(who.token, r) < writer {
+		return &Error{http.StatusForbidden, codeForbidden, "Your token may not write to this repo"}
+	}
+	return nil
 }
 
 // role is what a user is in a namespace.
@@ -144,9 +161,19 @@ func (s *Server) Access(token, kind, namespace, name string, write bool) (meta.R
 	return s.repoFor(who, kind, namespace, name, need)
 }
 
-// repoFor finds a repo for a caller who needs so much of it. Whoever may not see
-// the repo gets the same error as for a name that is not there.
+// repoFor finds a repo by its present name for a caller who needs so much of it.
+// Whoever may not see the repo gets the same error as for a name that is not there.
 func (s *Server) repoFor(who caller, kind, namespace, name string, need access) (meta.Repo, error) {
+	r, err := s.repoOrRenamed(who, kind, namespace, name, need)
+	if r.ID != "" && !r.Called(namespace, name) {
+		return meta.Repo{}, absent(who)
+	}
+	return r, err
+}
+
+// repoOrRenamed is repoFor that also finds a repo by a name that it had, for those
+// who send the caller on to the present one.
+func (s *Server) repoOrRenamed(who caller, kind, namespace, name string, need access) (meta.Repo, error) {
 	r, err := s.db.Repo(kind, namespace, name)
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
 		return r, err
@@ -186,6 +213,9 @@ func (s *Server) gate(who caller, r *meta.Repo, level access) error {
 	}
 	if who.user == nil {
 		return &Error{http.StatusUnauthorized, codeGated, "Access to this repo is restricted: sign in, and ask for access"}
+	}
+	if tokenLevel(who.token, r) < reader {
+		return &Error{http.StatusForbidden, codeGated, "Access to this repo is restricted and your token is not for it: use one whose scopes name it"}
 	}
 	if role, err := s.role(who.user, r.Namespace); err == nil && role >= reader {
 		return nil

@@ -20,6 +20,8 @@ func (s *Server) Backup(ctx context.Context, to string) error {
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("back up to %s: it exists already, name a new folder", to)
 	}
+	s.upkeep.Lock()
+	defer s.upkeep.Unlock()
 	temp := to + ".incomplete"
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return fmt.Errorf("make folder for backup: %w", err)

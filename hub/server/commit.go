@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,7 +19,7 @@ import (
 // pull request.
 func (c *call) postCommit() error {
 	asPR := c.r.URL.Query().Get("create_pr") == "1"
-	ref, err := c.commitRef(asPR)
+	ref, err := c.commitRef(asPR || c.ownPR(c.rev))
 	if err != nil {
 		return err
 	}
@@ -36,15 +36,30 @@ func (c *call) postCommit() error {
 	if err != nil {
 		return err
 	}
-	return c.committed(id, nil)
+	return c.committed(id, body, nil)
+}
+
+// warnAlike tells the client of new files that some systems cannot keep side by side.
+// The commit is made, so nothing that goes wrong here is an error of it.
+func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) {
+	var paths []string
+	for _, change := range body.changes {
+		if !change.Blob.IsZero() {
+			paths = append(paths, change.Path)
+		}
+	}
+	pairs, err := c.git().Alike(id, paths, 1)
+	if err != nil {
+		c.s.log.Warn("look for names that are alike", "request", c.id, "error", err)
+	}
+	if len(pairs) > 0 {
+		c.w.Header().Set("X-HF-Warning", fmt.Sprintf("names; %+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other", pairs[0][0], pairs[0][1]))
+	}
 }
 
 // commitRef is the branch or pull request that the request names, after a look
 // at whether the caller may commit there.
 func (c *call) commitRef(asPR bool) (string, error) {
-	if c.user == nil {
-		return "", errSignIn
-	}
 	if err := c.s.needCommit(c.caller, &c.repo, asPR); err != nil {
 		return "", err
 	}
@@ -58,13 +73,14 @@ func (c *call) commitRef(asPR bool) (string, error) {
 	return ref, nil
 }
 
-// needCommit lets anybody with a writing token propose a change, and writers make one.
+// needCommit lets anybody propose a change whose token may write here, and writers
+// make one.
 func (s *Server) needCommit(who caller, r *meta.Repo, asPR bool) error {
 	if !asPR {
 		return s.need(who, r, writer)
 	}
-	if who.token.Kind == meta.TokenRead {
-		return &Error{http.StatusForbidden, codeForbidden, "Your token may only read"}
+	if err := mayAct(who, r); err != nil {
+		return err
 	}
 	return s.gate(who, r, s.level(who, r))
 }
@@ -90,10 +106,11 @@ func (b *commitBody) message() string {
 // readCommit reads the lines of the body and puts files into w as they come.
 func (c *call) readCommit(w *gitrepo.Writer) (*commitBody, error) {
 	body := &commitBody{infos: map[string]meta.BlobInfo{}}
-	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), turn: c.s.bigLine}
+	lines := &lineReader{in: bufio.NewReaderSize(c.r.Body, 64<<10), dir: filepath.Join(c.s.cfg.Dir, "lfs", "temp"), turn: c.s.bigLine, left: maxCommit}
 	defer lines.done()
-	for first := true; ; first = false {
-		text, err := lines.next()
+	first := true
+	for ; ; first = false {
+		text, err := lines.next(c.r.Context())
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -112,7 +129,7 @@ func (c *call) readCommit(w *gitrepo.Writer) (*commitBody, error) {
 		}
 		lines.done()
 	}
-	if body.infos == nil || lines.lines == 0 {
+	if first {
 		return nil, badRequest("Bad request for commit endpoint: the body is empty")
 	}
 	return body, nil
@@ -193,6 +210,9 @@ func (s *Server) commitTo(r *meta.Repo, ref string, w *gitrepo.Writer, body *com
 	if !strings.HasPrefix(at.Commit.String(), body.parent) {
 		return gitrepo.Hash{}, errStale
 	}
+	if err := s.holdAll(r.ID, body.infos); err != nil {
+		return gitrepo.Hash{}, err
+	}
 	id, err := makeCommit(st.git, w, at.Commit, body, author)
 	if err != nil || id == at.Commit {
 		return id, err
@@ -241,12 +261,15 @@ func (c *call) commitPR(ref string, w *gitrepo.Writer, body *commitBody) error {
 	if body.parent != "" {
 		from = body.parent
 	}
+	c.s.writes.RLock()
+	defer c.s.writes.RUnlock()
 	base, _, err := c.git().Resolve(from)
+	if err == nil {
+		err = c.s.holdAll(c.repo.ID, body.infos)
+	}
 	if err != nil {
 		return err
 	}
-	c.s.writes.RLock()
-	defer c.s.writes.RUnlock()
 	id, err := makeCommit(c.git(), w, base, body, c.author())
 	if err != nil {
 		return err
@@ -259,10 +282,11 @@ func (c *call) commitPR(ref string, w *gitrepo.Writer, body *commitBody) error {
 	if err != nil {
 		return err
 	}
-	return c.committed(id, &d)
+	return c.committed(id, body, &d)
 }
 
-func (c *call) committed(id gitrepo.Hash, pr *meta.Discussion) error {
+func (c *call) committed(id gitrepo.Hash, body *commitBody, pr *meta.Discussion) error {
+	c.warnAlike(id, body)
 	at := c.s.base(c.r) + "/" + c.repo.Path()
 	answer := map[string]any{"success": true, "commitOid": id.String(), "commitUrl": at + "/commit/" + id.String(),
 		"pullRequestUrl": nil, "hookOutput": ""}

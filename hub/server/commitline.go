@@ -3,10 +3,13 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
@@ -16,8 +19,9 @@ import (
 // Bounds of one commit.
 const (
 	maxLine    = 24 << 20 // bytes of a line
-	bigLine    = 1 << 20  // a longer one waits until no other long line is in memory
+	bigLine    = 1 << 20  // a longer one comes by a file, and waits until no other is in memory
 	maxLines   = 50_000
+	maxCommit  = 2 << 30  // bytes of all lines, as of a push
 	maxRegular = 10 << 20 // bytes of a file that is kept in git
 )
 
@@ -108,44 +112,100 @@ func (l *commitLine) bytes() ([]byte, error) {
 }
 
 // lineReader gives the lines of a body, with bounds. Only one long line of the
-// whole server is in memory at a time, whoever sends it: done must be called
-// when a line is used up.
+// whole server is in memory at a time, whoever sends it; until all of it has come it
+// lies in a file, so that a slow sender holds up nobody. done must be called when a
+// line is used up.
 type lineReader struct {
 	in    *bufio.Reader
-	turn  chan struct{}
+	dir   string        // for long lines on their way
+	turn  chan struct{} // whoever fills it may have a long line in memory
 	mine  bool
 	lines int
+	left  int // bytes that may still come
 }
 
-func (r *lineReader) next() ([]byte, error) {
+func (r *lineReader) slice() ([]byte, error) {
+	part, err := r.in.ReadSlice('\n')
+	if r.left -= len(part); r.left < 0 {
+		return nil, &Error{413, "PayloadTooLarge", "A commit has at most 2 GiB beside its large files: make several commits"}
+	}
+	return part, err
+}
+
+// next gives the next line without blanks around it; io.EOF after the last.
+func (r *lineReader) next(ctx context.Context) ([]byte, error) {
+	for {
+		line, err := r.read(ctx)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if r.lines++; r.lines > maxLines {
+			return nil, &Error{413, "PayloadTooLarge", "A commit has at most 50000 lines: make several commits"}
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			return line, nil
+		}
+		if err != nil {
+			return nil, io.EOF
+		}
+		r.done()
+	}
+}
+
+// read gives a line with its end, and io.EOF with the last.
+func (r *lineReader) read(ctx context.Context) ([]byte, error) {
 	var line []byte
 	for {
-		part, err := r.in.ReadSlice('\n')
+		part, err := r.slice()
 		line = append(line, part...)
-		if len(line) > bigLine && !r.mine {
-			r.turn <- struct{}{}
-			r.mine = true
-		}
 		switch {
-		case len(line) > maxLine:
-			return nil, &Error{413, "PayloadTooLarge", "A line of the commit is longer than 24 MiB: send the file as a large file"}
+		case errors.Is(err, bufio.ErrBufferFull) && len(line) > bigLine:
+			return r.readLong(ctx, line)
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err != nil && !errors.Is(err, io.EOF):
 			return nil, bodyError(err)
 		}
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
-			if err != nil {
-				return nil, io.EOF
-			}
-			continue
-		}
-		if r.lines++; r.lines > maxLines {
-			return nil, &Error{413, "PayloadTooLarge", "A commit has at most 50000 lines: make several commits"}
-		}
-		return line, nil
+		return line, err
 	}
+}
+
+// readLong reads the rest of a line into a file, and then waits for the turn to have
+// it in memory.
+func (r *lineReader) readLong(ctx context.Context, part []byte) ([]byte, error) {
+	f, err := os.CreateTemp(r.dir, "line-*")
+	if err != nil {
+		return nil, fmt.Errorf("keep a long line: %w", err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	length, end := 0, error(bufio.ErrBufferFull)
+	for {
+		if length += len(part); length > maxLine {
+			return nil, &Error{413, "PayloadTooLarge", "A line of the commit is longer than 24 MiB: send the file as a large file"}
+		}
+		if _, err := f.Write(part); err != nil {
+			return nil, fmt.Errorf("keep a long line: %w", err)
+		}
+		if !errors.Is(end, bufio.ErrBufferFull) {
+			break
+		}
+		part, end = r.slice()
+	}
+	if end != nil && !errors.Is(end, io.EOF) {
+		return nil, bodyError(end)
+	}
+	select {
+	case r.turn <- struct{}{}:
+		r.mine = true
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	line := make([]byte, length)
+	if _, err := f.ReadAt(line, 0); err != nil {
+		return nil, fmt.Errorf("read a long line back: %w", err)
+	}
+	return line, end
 }
 
 func (r *lineReader) done() {

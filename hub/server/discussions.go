@@ -36,6 +36,18 @@ func commentEvent(author, text string) meta.Event {
 	return meta.NewEvent("comment", author, map[string]any{"edited": false, "hidden": false, "raw": text})
 }
 
+// ownPR tells whether a revision is that of an open pull request of the caller, who
+// may add to it without being a writer.
+func (c *call) ownPR(rev string) bool {
+	num, ok := strings.CutPrefix(rev, "refs/pr/")
+	n, err := strconv.ParseUint(num, 10, 64)
+	if !ok || err != nil || c.user == nil {
+		return false
+	}
+	d, err := c.s.db.Discussion(c.repo.ID, n)
+	return err == nil && d.PullRequest && isOpen(&d) && d.Author == c.user.Name
+}
+
 // describeDiscussion gives what lists show.
 func (c *call) describeDiscussion(d *meta.Discussion) map[string]any {
 	return map[string]any{
@@ -59,7 +71,7 @@ func (c *call) discussions() error {
 		if d.PullRequest {
 			kind = "pull_request"
 		}
-		open := d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
+		open := isOpen(d)
 		switch {
 		case q.Get("type") != "" && q.Get("type") != "all" && q.Get("type") != kind:
 		case q.Get("status") == "open" && !open, q.Get("status") == "closed" && open:
@@ -74,9 +86,14 @@ func (c *call) discussions() error {
 	return c.json(map[string]any{"discussions": page, "count": len(found), "start": start})
 }
 
+// isOpen tells whether a thread waits for something.
+func isOpen(d *meta.Discussion) bool {
+	return d.Status == meta.StatusOpen || d.Status == meta.StatusDraft
+}
+
 // openDiscussion begins a thread, or a pull request without changes yet.
 func (c *call) openDiscussion() error {
-	if err := c.mayTalk(); err != nil {
+	if err := mayAct(c.caller, &c.repo); err != nil {
 		return err
 	}
 	var req struct {
@@ -93,12 +110,12 @@ func (c *call) openDiscussion() error {
 	var d meta.Discussion
 	var err error
 	if req.PullRequest {
+		c.s.writes.RLock()
+		defer c.s.writes.RUnlock()
 		head, _, resolveErr := c.git().Resolve(gitrepo.DefaultBranch)
 		if resolveErr != nil {
 			return resolveErr
 		}
-		c.s.writes.RLock()
-		defer c.s.writes.RUnlock()
 		d, err = c.s.openPR(&c.repo, c.user.Name, req.Title, req.Description, "refs/heads/"+gitrepo.DefaultBranch, head, meta.StatusDraft)
 	} else {
 		d = meta.Discussion{Title: req.Title, Status: meta.StatusOpen, Author: c.user.Name, Events: []meta.Event{commentEvent(c.user.Name, req.Description)}}
@@ -111,17 +128,6 @@ func (c *call) openDiscussion() error {
 	answer["pullRequest"] = d.PullRequest
 	answer["url"] = fmt.Sprintf("%s/%s/discussions/%d", c.s.base(c.r), c.repo.Path(), d.Num)
 	return c.json(answer)
-}
-
-// mayTalk lets anybody speak who sees the repo and has a token that may write.
-func (c *call) mayTalk() error {
-	if c.user == nil {
-		return errSignIn
-	}
-	if c.token.Kind == meta.TokenRead {
-		return &Error{http.StatusForbidden, codeForbidden, "Your token may only read"}
-	}
-	return nil
 }
 
 // thread finds the discussion that the path names.
@@ -210,7 +216,7 @@ func (c *call) amend(change func(*meta.Discussion) (meta.Event, error)) error {
 
 // comment adds a comment.
 func (c *call) comment() error {
-	if err := c.mayTalk(); err != nil {
+	if err := mayAct(c.caller, &c.repo); err != nil {
 		return err
 	}
 	var req struct {
@@ -246,7 +252,7 @@ func (c *call) hideComment() error {
 }
 
 func (c *call) changeComment(moderate bool, change func(map[string]any)) error {
-	if err := c.mayTalk(); err != nil {
+	if err := mayAct(c.caller, &c.repo); err != nil {
 		return err
 	}
 	return c.amend(func(d *meta.Discussion) (meta.Event, error) {
@@ -278,7 +284,7 @@ func (c *call) mayManage(d *meta.Discussion) error {
 
 // retitle changes a thread's title.
 func (c *call) retitle() error {
-	if err := c.mayTalk(); err != nil {
+	if err := mayAct(c.caller, &c.repo); err != nil {
 		return err
 	}
 	var req struct {
@@ -303,7 +309,7 @@ func (c *call) retitle() error {
 
 // setStatus opens or closes a thread.
 func (c *call) setStatus() error {
-	if err := c.mayTalk(); err != nil {
+	if err := mayAct(c.caller, &c.repo); err != nil {
 		return err
 	}
 	var req struct {

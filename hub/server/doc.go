@@ -9,11 +9,12 @@
 //	lfs/objects/ab/cd/<sha256>   large files, each once (package lfs)
 //	lfs/temp, lfs/parts     uploads under way; leftovers are removed after two days
 //	mirror/                 what was read from another Hub (package mirror); may be deleted
-//	xet/                    xorbs of uploads under way (package xet), also removed
+//	xet/                    xorbs of uploads under way (package xet), also removed; bounded
 //	admin.sock              while a server runs: where `mes hub user add` and the like reach it
 //
 // The folder may be copied while no server runs. While one runs, [Server.Backup]
-// makes a consistent copy. [Server.Fsck] checks a folder.
+// makes a consistent copy. [Server.Fsck] checks a folder,
+// [Server.Collect] removes what nothing leads to.
 //
 // # Who may do what
 //
@@ -37,11 +38,13 @@
 // With Config.Upstream, reads of repos that are not here go to another Hub and
 // through a cache (package mirror). Its users' tokens are passed on, ours never
 // are. What is public stays readable when that Hub is gone; for anything else it is
-// asked each time.
+// asked each time. A repo that is here hides one of the same name there, but only
+// from those who see it. Lists name what is here first.
 //
 // # Pages
 //
-// People see repos, cards, files and tensors at the same addresses (package view).
+// People see repos, cards, files, tensors, discussions and collections at the same
+// addresses (package view).
 // Pages only read and contain no script. A browser signs in with the user's name
 // and a token as the password; what other sites make it send is refused.
 //

@@ -14,6 +14,8 @@ import (
 // Fsck implements Admin. It reads every commit of every ref with its files,
 // looks for each large file that one names, and for what belongs to nothing.
 func (s *Server) Fsck(ctx context.Context, full bool) ([]string, error) {
+	s.upkeep.Lock()
+	defer s.upkeep.Unlock()
 	faults := []string{}
 	for _, err := range s.db.Check() {
 		faults = append(faults, err.Error())

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -207,4 +208,19 @@ func TestCardFaults(t *testing.T) {
 			t.Errorf("%s: %q, want %d faults", text, faults, want)
 		}
 	}
+}
+
+// FuzzNextCursor: whatever another Hub sends as a link, the cursor that is taken fits
+// into an address of ours and comes out of it again.
+func FuzzNextCursor(f *testing.F) {
+	for _, seed := range []string{`<http://h/api/models?cursor=a%2Bb>; rel="next"`, `</x?cursor=1>; rel=next`, `<?cursor=%zz>; rel="next"`, `<a>; rel="prev", <b?cursor=2>; rel="next"`, `>;<`, ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, link string) {
+		cursor := nextCursor(http.Header{"Link": {link}})
+		again := nextCursor(http.Header{"Link": {"<http://h/?" + url.Values{"cursor": {cursor}}.Encode() + `>; rel="next"`}})
+		if again != cursor {
+			t.Errorf("%q becomes %q", cursor, again)
+		}
+	})
 }

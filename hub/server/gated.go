@@ -9,8 +9,8 @@ import (
 // askAccess notes that the caller wants to read a gated repo; where the gate is
 // automatic, the caller is let in at once.
 func (c *call) askAccess() error {
-	if c.user == nil {
-		return errSignIn
+	if err := mayAct(c.caller, &c.repo); err != nil {
+		return err
 	}
 	if c.repo.Gated == "" {
 		return badRequest("This repo is not gated")

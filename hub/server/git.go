@@ -19,7 +19,6 @@ import (
 
 // Bounds of what git sends.
 const (
-	maxPack        = 2 << 30
 	maxNegotiation = 32 << 20
 	maxPushedRefs  = 1000
 )
@@ -266,22 +265,23 @@ func (c *call) push(commands []pushCommand, body *bufio.Reader) error {
 			pack = nil // a new name for what is here already
 		}
 	}
-	q, err := c.git().Receive(pack, maxPack)
+	q, err := c.git().Receive(pack, gitrepo.PushLimits{})
 	if err != nil {
 		return err
 	}
 	defer q.Discard()
+	// Under the locks, so that what the check finds here is here when the refs move.
+	st := c.s.state(c.repo.ID)
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	c.s.writes.RLock()
+	defer c.s.writes.RUnlock()
 	infos := map[string]meta.BlobInfo{}
 	for i := range commands {
 		if err := c.checkPush(q, &commands[i], infos); err != nil {
 			return err
 		}
 	}
-	st := c.s.state(c.repo.ID)
-	st.commit.Lock()
-	defer st.commit.Unlock()
-	c.s.writes.RLock()
-	defer c.s.writes.RUnlock()
 	if err := q.Accept(); err != nil {
 		return err
 	}
@@ -308,13 +308,13 @@ func (c *call) checkPush(q *gitrepo.Quarantine, cmd *pushCommand, infos map[stri
 	case cmd.new.IsZero():
 		return nil
 	}
-	commit, ok := q.Repo().IsCommit(cmd.new)
-	if !ok || commit != cmd.new && !strings.HasPrefix(cmd.ref, "refs/tags/") {
-		return fmt.Errorf("%w: %s would not be a commit", gitrepo.ErrPush, cmd.ref)
-	}
-	return q.Check(commit, func(path string, h gitrepo.Hash) error {
+	commit, err := q.Check(cmd.new, func(path string, h gitrepo.Hash) error {
 		return c.checkPushedFile(q, path, h, infos)
 	})
+	if err == nil && commit != cmd.new && !strings.HasPrefix(cmd.ref, "refs/tags/") {
+		return fmt.Errorf("%w: %s would not be a commit", gitrepo.ErrPush, cmd.ref)
+	}
+	return err
 }
 
 // checkPushedFile holds a pushed file to what a commit's file is held to.

@@ -71,6 +71,9 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
+	// A copy, whose body handle replaces: net/http looks at that of its own request to
+	// see whether a client that asks first (Expect: 100-continue) was told to send.
+	r = r.WithContext(r.Context())
 	c := &call{s: s, w: &answer{ResponseWriter: w}, r: r, id: requestID(r), route: &route{}}
 	w.Header().Set("X-Request-Id", c.id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -111,6 +114,7 @@ func (c *call) handle() error {
 	if err != nil {
 		return err
 	}
+	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if done, err := c.fromUpstream(authErr); done {
 		return err
 	}
@@ -120,15 +124,14 @@ func (c *call) handle() error {
 	if c.r.Header.Get("Content-Encoding") != "" && !rt.git {
 		return &Error{http.StatusUnsupportedMediaType, "UnsupportedMediaType", "Send the body as it is, without Content-Encoding"}
 	}
-	c.r.Body = &liveBody{ReadCloser: c.r.Body, rc: http.NewResponseController(c.w.ResponseWriter)}
 	if rt.Access == user && who.user == nil {
 		return errSignIn
 	}
 	if rt.Access >= reader {
-		if c.repo, err = c.s.repoFor(who, t.kind, t.ns, t.name, rt.Access); err != nil {
+		if c.repo, err = c.s.repoOrRenamed(who, t.kind, t.ns, t.name, rt.Access); err != nil {
 			return err
 		}
-		if !strings.EqualFold(c.repo.Name, t.name) || !strings.EqualFold(c.repo.Namespace, t.ns) {
+		if !c.repo.Called(t.ns, t.name) {
 			c.w.Header().Set("Location", c.s.prefix+t.rename(&c.repo, c.r.URL.RawQuery))
 			c.w.WriteHeader(http.StatusTemporaryRedirect)
 			return nil

@@ -172,6 +172,8 @@ func (c *call) listRepos() error {
 	if len(found)-from > limit {
 		c.next("cursor", strconv.Itoa(from+limit))
 		found = found[:from+limit]
+	} else if c.s.mirror != nil {
+		c.next("cursor", upstreamCursor)
 	}
 	expand := append(q["expand"], q["expand[]"]...)
 	page := []map[string]any{}

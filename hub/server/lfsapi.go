@@ -58,7 +58,11 @@ func (c *call) lfsBatch() error {
 		return invalid("Invalid operation: use upload or download")
 	}
 	if upload {
-		if err := c.s.need(c.caller, &c.repo, writer); err != nil {
+		if c.user == nil {
+			return errSignIn
+		}
+		// The files may be for a pull request that is not there yet: clients do not say.
+		if err := c.s.needCommit(c.caller, &c.repo, true); err != nil {
 			return err
 		}
 	}
@@ -69,18 +73,19 @@ func (c *call) lfsBatch() error {
 		return &Error{http.StatusRequestEntityTooLarge, "PayloadTooLarge", "At most 1000 objects a request"}
 	}
 	transfer := "basic"
-	multipart := false
-	for _, name := range req.Transfers {
-		multipart = multipart || name == "multipart"
+	byXet := upload && slices.Contains(req.Transfers, "xet")
+	parts := 0 // that may still be offered
+	if upload && !byXet && slices.Contains(req.Transfers, "multipart") {
+		parts = maxBatchParts
 	}
 	objects := make([]lfsAnswer, 0, len(req.Objects))
 	for _, o := range req.Objects {
-		if upload && multipart && o.Size >= c.s.cfg.MultipartFrom {
+		if parts > 0 && o.Size >= c.s.cfg.MultipartFrom {
 			transfer = "multipart"
 		}
-		objects = append(objects, c.lfsObject(o, upload, multipart))
+		objects = append(objects, c.lfsObject(o, upload, transfer == "multipart", &parts))
 	}
-	if upload && slices.Contains(req.Transfers, "xet") {
+	if byXet {
 		transfer = "xet"
 		if err := c.byXet(objects); err != nil {
 			return err
@@ -90,8 +95,13 @@ func (c *call) lfsBatch() error {
 	return c.json(map[string]any{"transfer": transfer, "objects": objects, "hash_algo": "sha256"})
 }
 
-// lfsObject answers for one object.
-func (c *call) lfsObject(o lfsObject, upload, multipart bool) lfsAnswer {
+// maxBatchParts is how many addresses of parts one answer holds at most: those of
+// two of the largest files by default.
+const maxBatchParts = 20_000
+
+// lfsObject answers for one object; parts is how many addresses of parts are left
+// to the answer.
+func (c *call) lfsObject(o lfsObject, upload, multipart bool, parts *int) lfsAnswer {
 	a := lfsAnswer{lfsObject: o}
 	fail := func(code int, text string) lfsAnswer {
 		a.Error = &lfsError{code, text}
@@ -115,12 +125,19 @@ func (c *call) lfsObject(o lfsObject, upload, multipart bool) lfsAnswer {
 	case has && size != o.Size:
 		return fail(http.StatusUnprocessableEntity, "An object of this id has another size")
 	case has:
+		if err := c.s.renewLFS(c.repo.ID, o.OID); err != nil {
+			c.s.log.Error("renew large file", "request", c.id, "error", err)
+			return fail(http.StatusInternalServerError, "Internal error")
+		}
 	case o.Size > c.s.cfg.MaxFileBytes:
 		return fail(http.StatusUnprocessableEntity, "The object is larger than this server takes")
+	case multipart && o.Size >= c.s.cfg.MultipartFrom && lfs.Parts(o.Size) > *parts:
+		return fail(http.StatusRequestEntityTooLarge, "The objects of this request have too many parts: ask for fewer objects at a time")
 	default:
 		a.Authenticated = true
 		send := c.lfsHref("put", o.OID, o.Size, "")
 		if multipart && o.Size >= c.s.cfg.MultipartFrom {
+			*parts -= lfs.Parts(o.Size)
 			send = c.lfsParts(o)
 		}
 		verify := c.lfsHref("verify", o.OID, o.Size, "")
@@ -290,101 +307,4 @@ func (c *call) verifyLFS() error {
 	}
 	c.w.Header().Set("Content-Type", lfsMedia)
 	return c.ok()
-}
-
-// lfsFiles lists the large files that a repo holds.
-func (c *call) lfsFiles() error {
-	shas, links, err := c.s.db.LFSLinks(c.repo.ID, c.r.URL.Query().Get("cursor"), maxPageItems)
-	if err != nil {
-		return err
-	}
-	names := map[string]string{}
-	if head, _, err := c.git().Resolve("HEAD"); err == nil {
-		if names, err = c.s.largeNames(&c.repo, head); err != nil {
-			return err
-		}
-	}
-	list := []map[string]any{}
-	for i, sha := range shas {
-		list = append(list, map[string]any{"fileOid": sha, "oid": sha, "filename": names[sha],
-			"pushedAt": stamp(links[i].Added), "ref": "main", "size": links[i].Size})
-	}
-	if len(shas) == maxPageItems {
-		c.next("cursor", shas[len(shas)-1])
-	}
-	return c.json(list)
-}
-
-// deleteLFSFiles lets large files of a repo go for good. Pointers to them stay in
-// the history, which is never rewritten: that would change the ids of its commits.
-func (c *call) deleteLFSFiles() error {
-	var req struct {
-		Deletions struct {
-			SHA []string `json:"sha"`
-		} `json:"deletions"`
-	}
-	if err := c.decode(&req, maxListBody); err != nil {
-		return err
-	}
-	// The exclusive lock: nothing may link a file between the two steps.
-	c.s.writes.Lock()
-	defer c.s.writes.Unlock()
-	for _, sha := range req.Deletions.SHA {
-		if _, err := c.s.HasLFS(c.repo.ID, sha); err != nil {
-			continue
-		}
-		orphan, err := c.s.db.UnlinkLFS(c.repo.ID, sha)
-		if err != nil {
-			return err
-		}
-		if orphan {
-			if err := c.s.lfs.Remove(sha); err != nil {
-				return err
-			}
-		}
-	}
-	return c.ok()
-}
-
-// duplicateLFSFiles lets another repo of the caller's hold files of this one.
-// Only what the head of a branch or an old commit of this repo holds can be
-// named, because the link is looked up here.
-func (c *call) duplicateLFSFiles() error {
-	if c.user == nil {
-		return errSignIn
-	}
-	var req struct {
-		Target struct {
-			Type string `json:"type"`
-			Name string `json:"name"`
-		} `json:"target"`
-		Files []struct {
-			SHA256   string `json:"sha256"`
-			Filename string `json:"filename"`
-		} `json:"files"`
-	}
-	if err := c.decode(&req, maxListBody); err != nil {
-		return err
-	}
-	target, err := c.named(req.Target.Type, req.Target.Name, nil, writer)
-	if err != nil {
-		return err
-	}
-	failed := []map[string]string{}
-	done := []map[string]string{}
-	for _, f := range req.Files {
-		size, err := c.s.HasLFS(c.repo.ID, f.SHA256)
-		if err == nil {
-			err = c.s.linkLFS(target.ID, f.SHA256, size)
-		}
-		if errors.Is(err, lfs.ErrNotFound) {
-			failed = append(failed, map[string]string{"sha256": f.SHA256, "error": "This repo has no such file"})
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		done = append(done, map[string]string{"sha256": f.SHA256})
-	}
-	return c.json(map[string]any{"success": done, "failed": failed})
 }

@@ -49,6 +49,8 @@ func pageRoutes() []route {
 		{Method: get, Pattern: "/{repo}/blob/{rev}/{path}", Access: content, Handler: (*call).filePage, page: true},
 		{Method: get, Pattern: "/{repo}/commits/{rev}", Access: reader, Handler: (*call).historyPage, page: true},
 		{Method: get, Pattern: "/{repo}/commit/{rev}", Access: reader, Handler: (*call).folderPage, page: true},
+		{Method: get, Pattern: "/{repo}/discussions", Access: reader, Handler: (*call).talksPage, page: true},
+		{Method: get, Pattern: "/{repo}/discussions/{num}", Access: reader, Handler: (*call).talkPage, page: true},
 	}
 }
 
@@ -175,6 +177,7 @@ func (c *call) repoHead(tags []string) view.Repo {
 	return view.Repo{
 		Kind: c.repo.Type + "s", Name: c.repo.FullName(), Href: c.s.prefix + "/" + c.repo.Path(),
 		Files: c.at("tree", rev, ""), History: c.at("commits", rev, ""), Revision: rev,
+		Talks:   c.s.prefix + "/" + c.repo.Path() + "/discussions",
 		Private: c.repo.Private, Gated: c.repo.Gated != "", Tags: tags,
 	}
 }

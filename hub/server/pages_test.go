@@ -148,7 +148,7 @@ func TestPages(t *testing.T) {
 func TestPagesOfPrivateRepo(t *testing.T) {
 	h := newPageHub(t)
 	h.repo("secret", true, map[string]string{"README.md": "# Hidden"})
-	for _, part := range []string{"", "/tree/main", "/tree/main/x", "/blob/main/README.md", "/commits/main", "/commit/main"} {
+	for _, part := range []string{"", "/tree/main", "/tree/main/x", "/blob/main/README.md", "/commits/main", "/commit/main", "/discussions", "/discussions?status=closed", "/discussions/1", "/discussions/x"} {
 		for who, token := range map[string]string{"nobody": "", "bob": h.bob} {
 			private, absent := h.do(token, "GET", "/alice/secret"+part, nil), h.do(token, "GET", "/alice/nothing"+part, nil)
 			want := 404

@@ -102,8 +102,8 @@ func (c *call) likes() error {
 
 // like sets or takes back the caller's like.
 func (c *call) like() error {
-	if c.user == nil {
-		return errSignIn
+	if err := mayAct(c.caller, &c.repo); err != nil {
+		return err
 	}
 	if err := c.s.db.Like(c.repo.ID, c.user.Name, c.r.Method == post); err != nil {
 		return err

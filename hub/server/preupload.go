@@ -21,10 +21,7 @@ import (
 // .gitignore leaves it out, and what the repo has under its name, so that what
 // is there already is not sent again.
 func (c *call) preupload() error {
-	if c.user == nil {
-		return errSignIn
-	}
-	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1"); err != nil {
+	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1" || c.ownPR(c.rev)); err != nil {
 		return err
 	}
 	var req struct {

@@ -111,12 +111,12 @@ func (c *call) createBranch() error {
 	if from == "" {
 		from = gitrepo.DefaultBranch
 	}
+	c.s.writes.RLock()
+	defer c.s.writes.RUnlock()
 	start, _, err := c.git().Resolve(from)
 	if err != nil {
 		return err
 	}
-	c.s.writes.RLock()
-	defer c.s.writes.RUnlock()
 	if req.EmptyBranch {
 		w := c.git().NewWriter()
 		defer w.Abort()
@@ -183,12 +183,12 @@ func (c *call) createTag() error {
 	if err := gitrepo.CheckRefName(name); err != nil {
 		return err
 	}
+	c.s.writes.RLock()
+	defer c.s.writes.RUnlock()
 	target, err := c.commit()
 	if err != nil {
 		return err
 	}
-	c.s.writes.RLock()
-	defer c.s.writes.RUnlock()
 	if req.Message != "" {
 		w := c.git().NewWriter()
 		defer w.Abort()

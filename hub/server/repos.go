@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
+	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 )
 
@@ -189,6 +190,12 @@ func firstFiles(req createRequest) (map[string][]byte, error) {
 			}
 			data = decoded
 		}
+		if _, ok := lfs.ParsePointer(data); ok {
+			return nil, invalid("%s points to a large file, and a repo that is not there yet holds none: commit it after you sent the file", f.Path)
+		}
+		if len(data) > maxRegular {
+			return nil, invalid("%s has %d bytes: commit files above 10 MiB to the repo once it is there", f.Path, len(data))
+		}
 		files[f.Path] = data
 	}
 	return files, nil
@@ -229,7 +236,7 @@ func (c *call) author() gitrepo.Author {
 	return gitrepo.Author{Name: c.user.Name, Email: email, When: time.Now().UTC()}
 }
 
-// named finds the repo that a body names.
+// named finds the repo that a body names, by its present name.
 func (c *call) named(kind, name string, organization *string, need access) (meta.Repo, error) {
 	kind, err := kindOf(kind)
 	if err != nil {
@@ -255,13 +262,6 @@ func (c *call) deleteRepo() error {
 	r, err := c.named(req.Type, req.Name, req.Organization, owner)
 	if err != nil {
 		return err
-	}
-	namespace, name, err := c.namespaced(req.Name, req.Organization)
-	if err != nil {
-		return err
-	}
-	if !strings.EqualFold(namespace, r.Namespace) || !strings.EqualFold(name, r.Name) {
-		return absent(c.caller) // an old name: the repo that it leads to was not meant
 	}
 	if err := c.s.removeRepo(r.ID); err != nil {
 		return err
@@ -362,44 +362,4 @@ func gatedValue(r *meta.Repo) any {
 		return false
 	}
 	return r.Gated
-}
-
-// duplicate copies the head of main, and the large files that it needs, to a new repo.
-func (c *call) duplicate() error {
-	if c.user == nil {
-		return errSignIn
-	}
-	var req struct {
-		createRequest
-		Repository string `json:"repository"`
-	}
-	if err := c.decode(&req, maxBody); err != nil {
-		return err
-	}
-	namespace, name, err := c.namespaced(req.Repository, nil)
-	if err != nil {
-		return err
-	}
-	private, err := privacy(req.Visibility, req.Private || req.Visibility == "" && c.repo.Private)
-	if err != nil {
-		return err
-	}
-	if !c.s.mayCreate(c.caller, namespace, c.repo.Type, name) {
-		return &Error{http.StatusForbidden, codeForbidden, fmt.Sprintf("You don't have the rights to create a repo under the namespace %q", namespace)}
-	}
-	r := meta.Repo{Type: c.repo.Type, Namespace: namespace, Name: name, Private: private}
-	if c.repo.Space != nil {
-		req.SDK = c.repo.Space.SDK
-		r.Space = newSpace(req.createRequest)
-	}
-	head, _, err := c.git().Resolve(gitrepo.DefaultBranch)
-	if err != nil {
-		return err
-	}
-	return c.addRepo(r, func(g *gitrepo.Repo) (map[string]int64, error) {
-		if err := g.CopyCommit(c.git(), head, c.author(), "Duplicate from "+c.repo.FullName()); err != nil {
-			return nil, err
-		}
-		return c.s.largeFiles(&c.repo, head)
-	})
 }

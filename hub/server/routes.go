@@ -5,6 +5,7 @@ const (
 	post   = "POST"
 	put    = "PUT"
 	del    = "DELETE"
+	patch  = "PATCH"
 	onRepo = "/api/{repo}"
 )
 
@@ -34,6 +35,7 @@ func (s *Server) table() []route {
 	}
 	routes = append(routes, repoRoutes()...)
 	routes = append(routes, spaceRoutes()...)
+	routes = append(routes, collectionRoutes()...)
 	routes = append(routes, fileRoutes()...)
 	return append(routes, pageRoutes()...)
 }
@@ -48,7 +50,7 @@ func repoRoutes() []route {
 		{Method: put, Pattern: onRepo + "/settings", Access: owner, Handler: (*call).settings},
 		{Method: post, Pattern: onRepo + "/duplicate", Access: content, Handler: (*call).duplicate},
 		{Method: get, Pattern: onRepo + "/tree/{rev}/{path}", Access: reader, Handler: (*call).tree},
-		{Method: post, Pattern: onRepo + "/paths-info/{rev}", Access: reader, Handler: (*call).pathsInfo},
+		{Method: post, Pattern: pathsInfoPattern, Access: reader, Handler: (*call).pathsInfo},
 		{Method: get, Pattern: onRepo + "/refs", Access: reader, Handler: (*call).listRefs},
 		{Method: get, Pattern: onRepo + "/commits/{rev}", Access: reader, Handler: (*call).commits},
 		{Method: post, Pattern: onRepo + "/branch/{rev}", Access: writer, Handler: (*call).createBranch},
@@ -58,7 +60,7 @@ func repoRoutes() []route {
 		{Method: post, Pattern: onRepo + "/super-squash/{rev}", Access: writer, Handler: (*call).superSquash},
 		{Method: post, Pattern: onRepo + "/preupload/{rev}", Access: reader, Handler: (*call).preupload},
 		{Method: post, Pattern: onRepo + "/commit/{rev}", Access: reader, Handler: (*call).postCommit},
-		{Method: get, Pattern: onRepo + "/xet-write-token/{rev}", Access: writer, Handler: (*call).xetWriteToken},
+		{Method: get, Pattern: onRepo + "/xet-write-token/{rev}", Access: reader, Handler: (*call).xetWriteToken},
 		{Method: get, Pattern: onRepo + "/xet-read-token/{rev}", Access: content, Handler: (*call).xetReadToken},
 		{Method: get, Pattern: onRepo + "/lfs-files", Access: writer, Handler: (*call).lfsFiles},
 		{Method: post, Pattern: onRepo + "/lfs-files/batch", Access: owner, Handler: (*call).deleteLFSFiles},
@@ -96,6 +98,10 @@ func spaceRoutes() []route {
 		{Method: post, Pattern: onRepo + "/sleeptime", Access: writer, Handler: (*call).setSleep},
 		{Method: post, Pattern: onRepo + "/pause", Access: writer, Handler: (*call).pause},
 		{Method: post, Pattern: onRepo + "/restart", Access: writer, Handler: (*call).restart},
+		{Method: post, Pattern: onRepo + "/storage", Access: writer, Handler: (*call).setStorage},
+		{Method: del, Pattern: onRepo + "/storage", Access: writer, Handler: (*call).setStorage},
+		{Method: put, Pattern: onRepo + "/volumes", Access: writer, Handler: (*call).setVolumes},
+		{Method: del, Pattern: onRepo + "/volumes", Access: writer, Handler: (*call).setVolumes},
 		{Method: post, Pattern: onRepo + "/dev-mode", Access: writer, Handler: (*call).setDevMode},
 		{Method: get, Pattern: onRepo + "/logs/{kind}", Access: writer, Handler: (*call).logs},
 	}
@@ -112,7 +118,7 @@ func fileRoutes() []route {
 		{Method: post, Pattern: "/v1/telemetry", Handler: (*call).xetTelemetry},
 		{Method: post, Pattern: "/_lfs/{id}/{sha}", Handler: (*call).postLFS, bucket: files},
 		{Method: get, Pattern: resolvePattern, Access: content, Handler: (*call).resolve, bucket: files},
-		{Method: get, Pattern: "/{repo}/raw/{rev}/{path}", Access: content, Handler: (*call).raw, bucket: files},
+		{Method: get, Pattern: rawPattern, Access: content, Handler: (*call).raw, bucket: files},
 		{Method: get, Pattern: "/{git}/info/refs", Access: content, Handler: (*call).infoRefs, git: true},
 		{Method: post, Pattern: "/{git}/git-upload-pack", Access: content, Handler: (*call).uploadPack, git: true},
 		{Method: post, Pattern: "/{git}/git-receive-pack", Access: writer, Handler: (*call).receivePack, git: true},

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -90,17 +91,88 @@ func TestPrivateIsAbsent(t *testing.T) {
 	}
 }
 
+// others are the routes whose address names no repo, with the test that tells that
+// they speak of no private one.
+var others = map[string]string{
+	"GET /":                                               "TestPagesOfPrivateRepo",
+	"GET /models":                                         "TestPagesOfPrivateRepo",
+	"GET /datasets":                                       "TestPagesOfPrivateRepo",
+	"GET /spaces":                                         "TestPagesOfPrivateRepo",
+	"GET /api/collections":                                "TestPrivateIsAbsentInBodies",
+	"POST /api/collections":                               "of the caller",
+	"GET /api/collections/{name}/{slug}":                  "TestPrivateCollectionIsAbsent",
+	"PATCH /api/collections/{name}/{slug}":                "TestPrivateCollectionIsAbsent",
+	"DELETE /api/collections/{name}/{slug}":               "TestPrivateCollectionIsAbsent",
+	"POST /api/collections/{name}/{slug}/items":           "TestPrivateCollectionIsAbsent",
+	"PATCH /api/collections/{name}/{slug}/items/{id}":     "TestPrivateCollectionIsAbsent",
+	"DELETE /api/collections/{name}/{slug}/items/{id}":    "TestPrivateCollectionIsAbsent",
+	"GET /collections/{name}/{slug}":                      "TestPrivateCollectionIsAbsent",
+	"GET /_signin":                                        "of the caller",
+	"GET /_static/{name}":                                 "of no repo",
+	"GET /healthz":                                        "says nothing",
+	"GET /api/whoami-v2":                                  "of the caller",
+	"POST /api/validate-yaml":                             "of the body",
+	"POST /api/repos/create":                              "TestPrivateIsAbsentInBodies",
+	"DELETE /api/repos/delete":                            "TestPrivateIsAbsentInBodies",
+	"POST /api/repos/move":                                "TestPrivateIsAbsentInBodies",
+	"GET /api/settings/repositories":                      "of the caller",
+	"GET /api/organizations/{name}/settings/repositories": "TestPrivateIsAbsentInBodies",
+	"GET /api/organizations/{name}/members":               "of no repo",
+	"GET /api/organizations/{name}/overview":              "TestPrivateIsAbsentInBodies",
+	"GET /api/users/{name}/overview":                      "TestPrivateIsAbsentInBodies",
+	"GET /api/users/{name}/likes":                         "TestPrivateIsAbsentInBodies",
+	"GET /api/models-tags-by-type":                        "TestPrivateIsAbsentInBodies",
+	"GET /api/datasets-tags-by-type":                      "TestPrivateIsAbsentInBodies",
+	"GET /api/models":                                     "TestPrivateIsAbsentInBodies",
+	"GET /api/datasets":                                   "TestPrivateIsAbsentInBodies",
+	"GET /api/spaces":                                     "TestPrivateIsAbsentInBodies",
+	"GET /api/spaces/hardware":                            "of no repo",
+	"GET /api/spaces/templates":                           "of no repo",
+	"PUT /_lfs/{id}/{sha}":                                "TestSignedAddresses",
+	"GET /_lfs/{id}/{sha}":                                "TestSignedAddresses",
+	"POST /_lfs/{id}/{sha}":                               "TestSignedAddresses",
+	"POST /_cas/{path}":                                   "TestXetTokenAccess",
+	"GET /_cas/{path}":                                    "TestXetTokenAccess",
+	"POST /v1/telemetry":                                  "of the body",
+}
+
+// TestAllRoutesAreTested: every route either names a repo, and then TestPrivateIsAbsent
+// asks it, or stands in others. So a new route has to be thought of.
+func TestAllRoutesAreTested(t *testing.T) {
+	h := newHub(t, nil)
+	left := maps.Clone(others)
+	for _, route := range h.srv.Routes() {
+		named := strings.Contains(route.Pattern, "{repo}") || strings.Contains(route.Pattern, "{git}")
+		if named != route.Repo {
+			t.Errorf("%s %s names a repo (%t) and does not look for it, or the other way round", route.Method, route.Pattern, named)
+		}
+		key := route.Method + " " + route.Pattern
+		if _, known := left[key]; !named && !known {
+			t.Errorf("%s is in no test of private repos", key)
+		}
+		delete(left, key)
+	}
+	for key := range left {
+		t.Errorf("%s is no route", key)
+	}
+}
+
 // TestPrivateIsAbsentInBodies does the same for routes that name a repo in the body.
 func TestPrivateIsAbsentInBodies(t *testing.T) {
 	h := newHub(t, nil)
 	h.create("model", "secret", true)
 	h.want(200, "bob", "POST", "/api/repos/create", map[string]any{"name": "own"})
+	slug, own := h.collection("alice", map[string]any{"title": "a"}), h.collection("bob", map[string]any{"title": "b"})
+	h.want(200, "alice", "POST", "/api/collections/"+slug+"/items", map[string]any{"item": map[string]any{"type": "model", "id": "alice/secret"}})
 	cases := map[string]func(who, repo string) reply{
 		"delete": func(who, repo string) reply {
 			return h.send(who, "DELETE", "/api/repos/delete", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
 		},
 		"move": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/move", map[string]any{"fromRepo": "alice/" + repo, "toRepo": "bob/x"}, "X-Request-Id", "same")
+		},
+		"own": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/organizations/alice/settings/repositories?x="+repo, nil, "X-Request-Id", "same")
 		},
 		"create": func(who, repo string) reply {
 			return h.send(who, "POST", "/api/repos/create", map[string]any{"name": repo, "organization": "alice"}, "X-Request-Id", "same")
@@ -114,6 +186,15 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		"list": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/models?search="+repo, nil, "X-Request-Id", "same")
 		},
+		"collection with": func(who, repo string) reply {
+			return h.send(who, "GET", "/api/collections?item=models/alice/"+repo, nil, "X-Request-Id", "same")
+		},
+		"collection": func(who, _ string) reply {
+			return h.send(who, "GET", "/api/collections/"+slug, nil, "X-Request-Id", "same")
+		},
+		"into a collection": func(who, repo string) reply {
+			return h.send(who, "POST", "/api/collections/"+own+"/items", map[string]any{"item": map[string]any{"type": "model", "id": "alice/" + repo}}, "X-Request-Id", "same")
+		},
 		"likes": func(who, repo string) reply {
 			return h.send(who, "GET", "/api/users/alice/likes", nil, "X-Request-Id", "same")
 		},
@@ -123,6 +204,8 @@ func TestPrivateIsAbsentInBodies(t *testing.T) {
 		for _, who := range []string{"", "bob", "alice-fine"} {
 			if got, absent := ask(who, "secret"), ask(who, "absent"); strings.ReplaceAll(got.String(), "secret", "absent") != absent.String() {
 				t.Errorf("%s as %q tells that the repo is there:\n%s\n%s", name, who, got, absent)
+			} else if name == "collection" && strings.Contains(got.String(), "secret") {
+				t.Errorf("%q sees the repo in a collection: %s", who, got)
 			}
 		}
 	}
@@ -143,7 +226,7 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/models/acme/m/preupload/main", `{"files":[]}`, map[string]int{"": 401, "bob": 403, "carol": 200}},
 		{"PUT", "/api/models/acme/m/settings", `{"private":false}`, map[string]int{"": 401, "bob": 403, "carol": 403}},
 		{"POST", "/api/models/acme/m/branch/x", `{}`, map[string]int{"": 401, "bob": 403, "dave": 403, "carol": 200}},
-		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"upload","objects":[]}`, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"upload","objects":[]}`, map[string]int{"": 401, "alice-read": 403, "bob": 200, "carol": 200}}, // for a pull request
 		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"download","objects":[]}`, map[string]int{"": 200, "bob": 200}},
 		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "bob": 403, "carol": 200}},
 		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},

@@ -52,6 +52,9 @@ type Config struct {
 	// Upstream is the address of another Hub whose repos are read through a cache
 	// when they are not here. Empty: none.
 	Upstream string
+	// MirrorMax is how many bytes the cache of Upstream may have. What was not used
+	// for longest makes room. Zero: no limit.
+	MirrorMax int64
 	// Proxy is the way to Upstream, as of http.Transport. Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Fault is called before each step of a write with the step's name; its error
@@ -78,6 +81,8 @@ type Server struct {
 	// writes is held for reading by whatever changes refs or links, and for
 	// writing by the moment at which a backup is taken.
 	writes sync.RWMutex
+	// upkeep is held by what works on all of the folder: a backup, a check, a collection.
+	upkeep sync.Mutex
 	// bigLine lets one long line of a commit be in memory at a time.
 	bigLine chan struct{}
 }
@@ -118,13 +123,16 @@ func New(cfg Config) (*Server, error) {
 		err = s.lfs.CleanTemp(time.Now().Add(-48 * time.Hour))
 	}
 	if err == nil {
+		err = s.finishCollect()
+	}
+	if err == nil {
 		s.key, err = s.db.Key()
 	}
 	if err == nil {
 		err = s.openXet()
 	}
 	if err == nil && cfg.Upstream != "" {
-		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), Proxy: cfg.Proxy, Logger: s.log})
+		s.mirror, err = mirror.New(mirror.Config{Upstream: cfg.Upstream, Dir: filepath.Join(cfg.Dir, "mirror"), MaxBytes: cfg.MirrorMax, Proxy: cfg.Proxy, Logger: s.log})
 	}
 	if err != nil {
 		s.db.Close()
@@ -196,11 +204,16 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour))); err != nil {
+			if err := s.sweepAt(now); err != nil {
 				s.log.Warn("remove leftovers of uploads", "error", err)
 			}
 		}
 	}
+}
+
+// sweepAt removes what is abandoned at a time.
+func (s *Server) sweepAt(now time.Time) error {
+	return errors.Join(s.xet.Sweep(now), s.lfs.CleanTemp(now.Add(-48*time.Hour)))
 }
 
 // state gives what the process keeps of a repo.

@@ -3,7 +3,9 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
@@ -35,6 +37,23 @@ func sdkOf(r *meta.Repo, sum *meta.Summary) string {
 	return r.Space.SDK
 }
 
+// runtimeOf says how a Space runs, with the volumes that the caller may see.
+func (c *call) runtimeOf(r *meta.Repo) map[string]any {
+	answer := runtimeOf(r)
+	if r.Space == nil || len(r.Space.Volumes) == 0 {
+		return answer
+	}
+	shown := []meta.Volume{}
+	for _, v := range r.Space.Volumes {
+		ns, name, _ := strings.Cut(v.Source, "/")
+		if _, err := c.s.repoFor(c.caller, v.Type, ns, name, reader); err == nil {
+			shown = append(shown, v)
+		}
+	}
+	answer["volumes"] = shown
+	return answer
+}
+
 // runtimeOf says how a Space runs: not at all, which the Hub calls STOPPED, or
 // PAUSED when its owner asked for that. Static ones need no machine.
 func runtimeOf(r *meta.Repo) map[string]any {
@@ -49,12 +68,15 @@ func runtimeOf(r *meta.Repo) map[string]any {
 	case run.SDK == "static":
 		stage = "RUNNING"
 	}
-	var sleep any
+	var sleep, storage any
+	if run.Storage != "" {
+		storage = run.Storage
+	}
 	if run.SleepSeconds != 0 {
 		sleep = run.SleepSeconds
 	}
 	return map[string]any{"stage": stage, "hardware": map[string]any{"current": nil, "requested": run.Hardware},
-		"gcTimeout": sleep, "storage": nil, "devMode": run.DevMode, "hotReloading": nil, "replicas": map[string]int{"requested": 1}}
+		"gcTimeout": sleep, "storage": storage, "devMode": run.DevMode, "hotReloading": nil, "replicas": map[string]int{"requested": 1}}
 }
 
 // changeSpace changes what is wished for a Space and answers how it runs.
@@ -66,7 +88,7 @@ func (c *call) changeSpace(change func(*meta.SpaceRun) error) error {
 	if err != nil {
 		return err
 	}
-	return c.json(runtimeOf(&r))
+	return c.json(c.runtimeOf(&r))
 }
 
 func (c *call) isSpace() error {
@@ -80,7 +102,7 @@ func (c *call) runtime() error {
 	if err := c.isSpace(); err != nil {
 		return err
 	}
-	return c.json(runtimeOf(&c.repo))
+	return c.json(c.runtimeOf(&c.repo))
 }
 
 // variables lists variables with values, or secrets without.
@@ -202,6 +224,66 @@ func (c *call) setDevMode() error {
 	}
 	return c.changeSpace(func(run *meta.SpaceRun) error {
 		run.DevMode = req.Enabled
+		return nil
+	})
+}
+
+// setStorage notes what disk a Space wishes for; DELETE takes the wish back.
+func (c *call) setStorage() error {
+	var req struct {
+		Tier string `json:"tier"`
+	}
+	if err := c.decode(&req, maxBody); err != nil {
+		return err
+	}
+	if c.r.Method == del {
+		req.Tier = ""
+	} else if !slices.Contains([]string{"small", "medium", "large"}, req.Tier) {
+		return badRequest("Unknown storage %q: use small, medium or large", headerText(req.Tier))
+	}
+	return c.changeSpace(func(run *meta.SpaceRun) error {
+		run.Storage = req.Tier
+		return nil
+	})
+}
+
+// maxVolumes is how many volumes a Space may wish for.
+const maxVolumes = 32
+
+// setVolumes notes what repos a Space wishes to see as folders; DELETE takes the wish
+// back.
+func (c *call) setVolumes() error {
+	var req struct{ Volumes []meta.Volume }
+	if err := c.decode(&req, maxBody); err != nil {
+		return err
+	}
+	if c.r.Method == del {
+		req.Volumes = nil
+		if c.repo.Space != nil && len(c.repo.Space.Volumes) == 0 {
+			return badRequest("This Space has no volumes")
+		}
+	}
+	if len(req.Volumes) > maxVolumes {
+		return badRequest("A Space has up to %d volumes", maxVolumes)
+	}
+	for i := range req.Volumes {
+		v := &req.Volumes[i]
+		v.ReadOnly = true // repos are
+		kind, err := kindOf(v.Type)
+		if err != nil {
+			return badRequest("A volume here is a model, a dataset or a Space")
+		}
+		v.Type = kind
+		if !path.IsAbs(v.MountPath) || path.Clean(v.MountPath) != v.MountPath {
+			return badRequest("Mount path %q: use one such as /data", headerText(v.MountPath))
+		}
+		ns, name, _ := strings.Cut(v.Source, "/")
+		if _, err := c.s.repoFor(c.caller, v.Type, ns, name, reader); err != nil {
+			return err
+		}
+	}
+	return c.changeSpace(func(run *meta.SpaceRun) error {
+		run.Volumes = req.Volumes
 		return nil
 	})
 }

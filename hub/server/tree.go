@@ -118,21 +118,20 @@ func lfsOf(info meta.BlobInfo) *lfsInfo {
 	return &lfsInfo{info.SHA, info.Size, info.Text}
 }
 
-// pathsInfo describes the paths that exist among those asked for.
-func (c *call) pathsInfo() error {
+// readPaths reads what paths the body asks for: a form of Python's client, or JSON.
+func (c *call) readPaths() (paths []string, expand bool, err error) {
 	var req struct {
 		Paths  any  `json:"paths"`
 		Expand bool `json:"expand"`
 	}
-	var paths []string
 	if c.isForm() {
 		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxListBody)
 		if err := c.r.ParseForm(); err != nil {
-			return bodyError(err)
+			return nil, false, bodyError(err)
 		}
 		paths, req.Expand = c.r.PostForm["paths"], truthy(c.r.PostForm.Get("expand"))
 	} else if err := c.decode(&req, maxListBody); err != nil {
-		return err
+		return nil, false, err
 	}
 	switch value := req.Paths.(type) {
 	case string:
@@ -145,7 +144,16 @@ func (c *call) pathsInfo() error {
 		}
 	}
 	if len(paths) > maxPageItems {
-		return badRequest("At most 1000 paths a request")
+		return nil, false, badRequest("At most 1000 paths a request")
+	}
+	return paths, req.Expand, nil
+}
+
+// pathsInfo describes the paths that exist among those asked for.
+func (c *call) pathsInfo() error {
+	paths, expand, err := c.readPaths()
+	if err != nil {
+		return err
 	}
 	commit, err := c.commit()
 	if err != nil {
@@ -162,7 +170,7 @@ func (c *call) pathsInfo() error {
 		}
 		page = append(page, e)
 	}
-	entries, err := c.describe(commit, page, req.Expand)
+	entries, err := c.describe(commit, page, expand)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,28 +17,56 @@ import (
 
 // mirrored are the routes that another Hub answers for repos that are not here.
 var mirrored = []string{
-	onRepo, onRepo + "/revision/{rev}", onRepo + "/tree/{rev}/{path}", onRepo + "/refs", onRepo + "/commits/{rev}",
-	resolvePattern,
+	onRepo, onRepo + "/revision/{rev}", onRepo + "/tree/{rev}/{path}", pathsInfoPattern, onRepo + "/refs", onRepo + "/commits/{rev}",
+	resolvePattern, rawPattern,
 }
 
-const resolvePattern = "/{repo}/resolve/{rev}/{path}"
+const (
+	pathsInfoPattern = onRepo + "/paths-info/{rev}"
+	resolvePattern   = "/{repo}/resolve/{rev}/{path}"
+	rawPattern       = "/{repo}/raw/{rev}/{path}"
+)
 
 // fromUpstream answers a read of a repo that is not here from the Hub that is
-// mirrored. It says whether the request is such a read. A token that is none of ours
-// is the caller's for the other Hub; ours are never sent there.
+// mirrored. It says whether the request is such a read. A repo that the caller may
+// not see is not here either, so that nobody can tell it from one that is nowhere.
+// A token that is none of ours is the caller's for the other Hub; ours are never
+// sent there.
 func (c *call) fromUpstream(authErr error) (bool, error) {
-	if c.s.mirror == nil || !slices.Contains(mirrored, c.route.Pattern) {
+	token := ""
+	if bearer, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); ok && authErr != nil {
+		token = bearer
+	}
+	switch {
+	case c.s.mirror == nil:
+		return false, nil
+	case slices.Contains(listed, c.route.Pattern) && strings.HasPrefix(c.r.URL.Query().Get("cursor"), upstreamCursor):
+		return true, c.upstreamList(token)
+	case slices.Contains(listed, c.route.Pattern):
+		return true, c.listRepos()
+	case !slices.Contains(mirrored, c.route.Pattern):
 		return false, nil
 	}
-	if _, err := c.s.db.Repo(c.kind, c.ns, c.name); !errors.Is(err, meta.ErrNotFound) {
+	r, err := c.s.db.Repo(c.kind, c.ns, c.name)
+	if err != nil && !errors.Is(err, meta.ErrNotFound) {
+		return true, err
+	}
+	if err == nil && c.s.level(c.caller, &r) >= reader {
 		return false, nil
 	}
-	q := mirror.Request{Path: strings.TrimPrefix(c.r.URL.EscapedPath(), c.s.prefix), Query: c.r.URL.RawQuery}
-	if token, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); ok && authErr != nil {
-		q.Token = token
-	}
-	if c.route.Pattern == resolvePattern {
+	q := c.upstreamRequest()
+	q.Token = token
+	switch c.route.Pattern {
+	case resolvePattern, rawPattern:
 		return true, c.upstreamError(c.upstreamFile(q))
+	case pathsInfoPattern:
+		paths, expand, err := c.readPaths()
+		if err != nil {
+			return true, err
+		}
+		if q.Body, err = json.Marshal(map[string]any{"paths": paths, "expand": expand}); err != nil {
+			return true, err
+		}
 	}
 	a, err := c.s.mirror.JSON(c.r.Context(), q, c.s.base(c.r))
 	if err != nil {
@@ -49,6 +78,24 @@ func (c *call) fromUpstream(authErr error) (bool, error) {
 	c.w.Header().Set("Vary", "Authorization")
 	_, err = c.w.Write(a.Body)
 	return true, err
+}
+
+// upstreamRequest is the caller's request as the other Hub is asked.
+func (c *call) upstreamRequest() mirror.Request {
+	q := mirror.Request{Query: c.r.URL.RawQuery}
+	at := c.nameAt + 3 // behind the repo and the verb
+	if c.rev == "" {
+		q.Before = "/" + strings.Join(c.parts, "/")
+		return q
+	}
+	q.Before, q.Rev = "/"+strings.Join(c.parts[:at], "/")+"/", url.PathEscape(c.rev)
+	if c.parts[at] == "refs" && len(c.parts) >= at+3 { // a revision that came in three parts
+		at += 2
+	}
+	for _, part := range c.parts[at+1:] {
+		q.After += "/" + part
+	}
+	return q
 }
 
 // upstreamFile sends a file: from the cache, or on its way there. A part of a file
@@ -69,10 +116,7 @@ func (c *call) upstreamFile(q mirror.Request) error {
 		h.Set("X-Linked-Etag", `"`+info.Hash+`"`)
 		h.Set("X-Linked-Size", strconv.FormatInt(info.Size, 10))
 	}
-	q.Path = "/" + strings.Join(c.parts[:c.nameAt+2], "/") + "/resolve/" + info.Commit // no other commit may come between
-	for part := range strings.SplitSeq(c.path, "/") {
-		q.Path += "/" + url.PathEscape(part)
-	}
+	q = q.Pinned(info.Commit) // no other commit may come between
 	if f, err := c.s.mirror.Open(info); err == nil {
 		defer f.Close()
 		return c.serveContent(f, info.Size)

@@ -2,21 +2,25 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 )
 
 const upstreamCommit = "0123456789012345678901234567890123456789"
 
-// fakeHub is the Hub that is mirrored. It has the repos u/open and u/closed, the
-// latter for the token hf_theirs, each with a large file whose bytes come from
-// another host, and a small one.
+// fakeHub is the Hub that is mirrored. It has the repos u/open, u/closed, the latter
+// for the token hf_theirs, and u/gated, whose files are for that token, each with a
+// large file whose bytes come from another host, and small ones.
 type fakeHub struct {
 	mu     sync.Mutex
 	tokens []string // Authorization headers that came, "cdn: " in front of the other host's
@@ -60,8 +64,39 @@ func (f *fakeHub) serve(w http.ResponseWriter, r *http.Request, cdn string) {
 		w.WriteHeader(f.status)
 	case strings.Contains(r.URL.Path, "u/closed") && (token != "Bearer hf_theirs" || f.denied):
 		fail(401, "RepoNotFound")
-	case !strings.Contains(r.URL.Path, "u/closed") && !strings.Contains(r.URL.Path, "u/open"):
+	case r.URL.Path == "/api/models":
+		second := r.URL.Query().Get("cursor") != ""
+		switch {
+		case !second:
+			h.Set("Link", "<"+f.url+"/api/models?search=x&cursor=a%2Bb>; rel=\"next\"")
+			fmt.Fprintf(w, `[{"id":"u/open","query":%q},{"id":"alice/m"},{"id":"alice/secret"}]`, r.URL.RawQuery)
+		case token == "Bearer hf_theirs":
+			fmt.Fprintf(w, `[{"id":"u/closed","query":%q}]`, r.URL.RawQuery)
+		default:
+			fmt.Fprintf(w, `[{"id":"u/last","query":%q}]`, r.URL.RawQuery)
+		}
+	case strings.Contains(r.URL.Path, "u/gated/") && !strings.HasPrefix(r.URL.Path, "/api/") && (token != "Bearer hf_theirs" || f.denied):
+		fail(map[bool]int{true: 401, false: 403}[token == ""], "GatedRepo")
+	case !strings.Contains(r.URL.Path, "u/closed") && !strings.Contains(r.URL.Path, "u/open") && !strings.Contains(r.URL.Path, "u/gated"):
 		fail(401, "RepoNotFound")
+	case strings.HasPrefix(r.URL.Path, "/api/") && !strings.Contains(r.URL.Path, "/tree/"):
+		h.Set("X-Repo-Commit", upstreamCommit)
+		h.Set("X-Total-Count", "7")
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			body = []byte(err.Error())
+		}
+		fmt.Fprintf(w, `{"asked":%q,"posted":%q}`, r.Method+" "+r.URL.RequestURI(), body)
+	case strings.HasPrefix(r.URL.Path, "/u/open/raw/"):
+		h.Set("X-Repo-Commit", upstreamCommit)
+		h.Set("ETag", `"ac790413e2d7a26c3767e78c57bb28716686eebc"`) // git hash-object
+		fmt.Fprint(w, smallText)
+	case strings.Contains(r.URL.Path, "/numbered-"):
+		content := strings.Repeat(path.Base(r.URL.Path), 100)
+		h.Set("X-Repo-Commit", upstreamCommit)
+		h.Set("X-Linked-Size", fmt.Sprint(len(content)))
+		h.Set("X-Linked-Etag", `"`+sha256Hex([]byte(content))+`"`)
+		fmt.Fprint(w, content)
 	case strings.Contains(r.URL.Path, "/tree/"):
 		h.Set("Link", "<"+f.url+r.URL.Path+`?cursor=2>; rel="next"`)
 		fmt.Fprintf(w, `[{"path":%q}]`, r.URL.Path)
@@ -94,18 +129,20 @@ func (f *fakeHub) set(change func(*fakeHub)) {
 // mirrorHub is a Hub that mirrors f.
 func mirrorHub(t *testing.T, f *fakeHub) *pageHub {
 	t.Helper()
-	s, err := New(Config{Dir: t.TempDir(), Upstream: f.url})
+	h := openMirror(t, f, t.TempDir(), 0)
+	t.Cleanup(h.close)
+	h.alice, h.bob = h.user("alice"), h.user("bob")
+	return h
+}
+
+// openMirror opens a folder as one that mirrors f with a cache of up to max bytes.
+func openMirror(t *testing.T, f *fakeHub, dir string, max int64) *pageHub {
+	t.Helper()
+	s, err := New(Config{Dir: dir, Upstream: f.url, MirrorMax: max})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := &pageHub{t: t, s: s}
-	h.alice, h.bob = h.user("alice"), h.user("bob")
-	return h
+	return &pageHub{t: t, s: s}
 }
 
 const (
@@ -280,22 +317,56 @@ func TestMirrorAPI(t *testing.T) {
 }
 
 // TestMirrorOwnRepos prefers repos that are here, and hides private ones among those
-// that are nowhere.
+// that are nowhere, and behind those of the other Hub that have the same name.
 func TestMirrorOwnRepos(t *testing.T) {
 	f := newFakeHub(t)
 	h := mirrorHub(t, f)
 	h.repo("secret", true, map[string]string{"README.md": "# Hidden"})
-	f.set(func(f *fakeHub) { f.tokens = nil })
-	for who, token := range map[string]string{"nobody": "", "bob": h.bob} {
-		for _, path := range []string{"/api/models/alice/%s", "/api/models/alice/%s/tree/main", "/alice/%s/resolve/main/README.md"} {
-			private, absent := h.do(token, "GET", fmt.Sprintf(path, "secret"), nil), h.do(token, "GET", fmt.Sprintf(path, "nothing"), nil)
-			if private.Code != absent.Code || private.Body.String() != absent.Body.String() {
-				t.Errorf("%s, %s: %d %s and %d %s", who, path, private.Code, private.Body, absent.Code, absent.Body)
+	if page := h.must(200, h.alice, "GET", "/alice/secret/resolve/main/README.md", nil); page != "# Hidden" {
+		t.Errorf("own file: %q", page)
+	}
+	for _, status := range []int{0, 503} {
+		f.set(func(f *fakeHub) { f.status = status })
+		for who, token := range map[string]string{"nobody": "", "bob": h.bob, "a stranger": "hf_theirs"} {
+			for _, path := range []string{"", "/revision/main", "/tree/main", "/tree/main/x", "/paths-info/main", "/refs", "/commits/main", "/discussions",
+				"/resolve/main/README.md", "/raw/main/README.md"} {
+				ask := func(repo string) string {
+					address := "/api/models/alice/" + repo + path
+					if strings.HasSuffix(path, "README.md") {
+						address = "/alice/" + repo + path
+					}
+					method, body := "GET", []byte(nil)
+					if strings.HasPrefix(path, "/paths-info") {
+						method, body = "POST", []byte(`{"paths":["README.md"]}`)
+					}
+					header := []string{"X-Request-Id", "same"}
+					if token != "" {
+						header = append(header, "Authorization", "Bearer "+token)
+					}
+					w := h.do("", method, address, body, header...)
+					w.Header().Del("RateLimit")
+					return fmt.Sprint(w.Code, w.Header(), strings.ReplaceAll(w.Body.String(), repo, "REPO"))
+				}
+				if private, absent := ask("secret"), ask("nothing"); private != absent {
+					t.Errorf("%s, %q, upstream %d:\n%s\n%s", who, path, status, private, absent)
+				}
 			}
 		}
 	}
-	if page := h.must(200, h.alice, "GET", "/alice/secret/resolve/main/README.md", nil); page != "# Hidden" {
-		t.Errorf("own file: %q", page)
+	f.set(func(f *fakeHub) { f.status = 0 })
+	if _, err := h.s.db.AddUser(meta.User{Name: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := h.s.db.AddToken(meta.Token{User: "u", Kind: meta.TokenWrite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.must(200, token, "POST", "/api/repos/create", []byte(`{"name":"open","private":true}`))
+	if page := h.must(200, "", "GET", openSmall, nil); page != smallText {
+		t.Errorf("behind a private repo of the same name: %q", page)
+	}
+	if w := h.do(token, "GET", openSmall, nil); w.Code != 404 || w.Header().Get("X-Error-Code") != "EntryNotFound" {
+		t.Errorf("the owner of the private repo: %d %s", w.Code, w.Body)
 	}
 }
 

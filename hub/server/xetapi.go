@@ -16,14 +16,23 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub/server/xet"
 )
 
+// maxUserXorbs is how many xorbs of one user may wait. Full ones hold six terabytes.
+const maxUserXorbs = 100_000
+
 // openXet makes the bridge for uploads through Xet. Its tokens are signed by a key
 // of their own, made of the server's.
 func (s *Server) openXet() error {
 	mac := hmac.New(sha256.New, s.key)
 	mac.Write([]byte("xet access tokens")) // never fails
+	dir := filepath.Join(s.cfg.Dir, "xet")
+	// The largest file has to fit; chunks that do not shrink take a little more.
+	user := xet.Amount{Bytes: s.cfg.MaxFileBytes + s.cfg.MaxFileBytes/8, Xorbs: maxUserXorbs}
 	bridge, err := xet.NewBridge(xet.Config{
-		Dir: filepath.Join(s.cfg.Dir, "xet"), Objects: xetObjects{s}, Key: mac.Sum(nil),
-		MaxFile: s.cfg.MaxFileBytes, Logger: s.log,
+		Dir: dir, Objects: xetObjects{s}, Key: mac.Sum(nil), MaxFile: s.cfg.MaxFileBytes, Logger: s.log,
+		Limits: xet.Limits{
+			User: user, All: xet.Amount{Bytes: 4 * user.Bytes, Xorbs: 4 * user.Xorbs},
+			Free: func() (int64, error) { return freeBytes(dir) },
+		},
 	})
 	s.xet = bridge
 	return err
@@ -35,6 +44,9 @@ type xetObjects struct{ s *Server }
 // Has implements xet.Objects.
 func (o xetObjects) Has(_ context.Context, repo, sha string) (bool, error) {
 	_, err := o.s.HasLFS(repo, sha)
+	if err == nil {
+		err = o.s.renewLFS(repo, sha)
+	}
 	if errors.Is(err, lfs.ErrNotFound) {
 		return false, nil
 	}
@@ -67,7 +79,16 @@ func (c *call) xetToken(write bool) error {
 	return c.json(map[string]any{"accessToken": a.Token, "exp": a.Expires.Unix(), "casUrl": address})
 }
 
-func (c *call) xetWriteToken() error { return c.xetToken(true) }
+// xetWriteToken lets those send files who may commit where the request says.
+func (c *call) xetWriteToken() error {
+	if c.user == nil {
+		return errSignIn
+	}
+	if err := c.s.needCommit(c.caller, &c.repo, c.r.URL.Query().Get("create_pr") == "1" || c.ownPR(c.rev)); err != nil {
+		return err
+	}
+	return c.xetToken(true)
+}
 
 func (c *call) xetReadToken() error { return c.xetToken(false) }
 

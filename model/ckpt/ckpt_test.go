@@ -105,6 +105,16 @@ func objects(t testing.TB, dir string) []string {
 	return found
 }
 
+// clean fails if the folder holds more or less than its checkpoints need.
+func clean(t *testing.T, dir string, m *Manager) {
+	t.Helper()
+	used := m.used()
+	files := tree(t, dir)
+	if len(files) != len(used)+len(m.steps) {
+		t.Errorf("%d checkpoints name %d objects, the folder holds %v", len(m.steps), len(used), files)
+	}
+}
+
 func TestSaveAndLoad(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "checkpoints")
 	m := opened(t, Config{Dir: dir})
@@ -296,7 +306,7 @@ func TestRefusedSnapshots(t *testing.T) {
 // for it as long as its context lives, and that the time is counted.
 func TestBackground(t *testing.T) {
 	gate := make(chan struct{})
-	m, err := open(Config{Dir: t.TempDir()}, func(op string) error {
+	m, err := open(Config{Dir: t.TempDir()}, func(op, _ string) error {
 		if op == "sync" {
 			<-gate
 		}
@@ -326,22 +336,6 @@ func TestBackground(t *testing.T) {
 		t.Errorf("Save after Close: %v", err)
 	}
 	must(t, m.Close())
-}
-
-// TestTwoProcesses starts a second process on the folder.
-func TestTwoProcesses(t *testing.T) {
-	dir := t.TempDir()
-	opened(t, Config{Dir: dir})
-	out, err := child(t, "open", dir, 0)
-	host, _ := os.Hostname()
-	want := fmt.Sprintf("used by process %d on %s; stop it or choose another folder", os.Getpid(), host)
-	if err == nil || !strings.Contains(out, want) {
-		t.Errorf("the second process: %v, %s", err, out)
-	}
-	var locked *LockedError
-	if _, err := Open(Config{Dir: dir}); !errors.As(err, &locked) || locked.Dir != dir {
-		t.Errorf("the same process: %v", err)
-	}
 }
 
 func TestBadFolders(t *testing.T) {

@@ -36,7 +36,7 @@ type Manager struct {
 func Open(cfg Config) (*Manager, error) { return open(cfg, nil) }
 
 // open is Open with the hook of tests.
-func open(cfg Config, fault func(op string) error) (_ *Manager, err error) {
+func open(cfg Config, fault func(op, name string) error) (_ *Manager, err error) {
 	if cfg.Keep < 0 || cfg.Best < 0 || cfg.EveryStep < 0 {
 		return nil, fmt.Errorf("open checkpoints: keep %d, best %d, every step %d: none may be negative", cfg.Keep, cfg.Best, cfg.EveryStep)
 	}

@@ -24,7 +24,7 @@ const (
 // is touched. Only one goroutine at a time uses it.
 type store struct {
 	root  *os.Root
-	fault func(op string) error // for tests: called before every change of the disk
+	fault func(op, name string) error // for tests: called before every change of the disk
 
 	// sound holds the objects that are known to be on the disk with the bytes that their
 	// names promise, because they were written or read since the folder was opened.
@@ -33,11 +33,11 @@ type store struct {
 }
 
 // before gives tests the moment before a change.
-func (s *store) before(op string) error {
+func (s *store) before(op, name string) error {
 	if s.fault == nil {
 		return nil
 	}
-	return s.fault(op)
+	return s.fault(op, name)
 }
 
 // prepare makes the folders and removes what a killed process was writing.
@@ -103,7 +103,7 @@ func (s *store) put(hash string, data []byte) (wrote bool, err error) {
 		}
 	}
 	if _, err := s.root.Lstat(path.Dir(name)); err != nil {
-		if err := s.before("mkdir"); err != nil {
+		if err := s.before("mkdir", path.Dir(name)); err != nil {
 			return false, err
 		}
 		if err := s.root.Mkdir(path.Dir(name), 0o777); err != nil {
@@ -154,7 +154,7 @@ func (s *store) get(hash string) ([]byte, error) {
 // write puts a file in place; its name is on the disk after the next flush.
 func (s *store) write(name string, data []byte) (err error) {
 	temp := path.Join(tempDir, path.Base(name))
-	if err := s.before("create"); err != nil {
+	if err := s.before("create", name); err != nil {
 		return err
 	}
 	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
@@ -168,14 +168,14 @@ func (s *store) write(name string, data []byte) (err error) {
 		}
 	}()
 	for _, half := range [][]byte{data[:len(data)/2], data[len(data)/2:]} {
-		if err := s.before("write"); err != nil {
+		if err := s.before("write", name); err != nil {
 			return err
 		}
 		if _, err := io.Copy(f, bytes.NewReader(half)); err != nil {
 			return err
 		}
 	}
-	if err := s.before("sync"); err != nil {
+	if err := s.before("sync", name); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -184,7 +184,7 @@ func (s *store) write(name string, data []byte) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := s.before("rename"); err != nil {
+	if err := s.before("rename", name); err != nil {
 		return err
 	}
 	if err := s.root.Rename(temp, name); err != nil {
@@ -196,7 +196,7 @@ func (s *store) write(name string, data []byte) (err error) {
 
 // remove deletes a file; its name is off the disk after the next flush.
 func (s *store) remove(name string) error {
-	if err := s.before("remove"); err != nil {
+	if err := s.before("remove", name); err != nil {
 		return err
 	}
 	if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +209,7 @@ func (s *store) remove(name string) error {
 // flush puts the names that changed on the disk.
 func (s *store) flush() error {
 	for dir := range s.dirs {
-		if err := s.before("sync folder"); err != nil {
+		if err := s.before("sync folder", dir); err != nil {
 			return err
 		}
 		if err := s.syncDir(dir); err != nil {

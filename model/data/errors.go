@@ -3,6 +3,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Errors that errors.Is finds in what this package returns.
@@ -53,3 +54,16 @@ func (e configError) Is(t error) bool { return t == ErrConfig }
 func wrongConfig(format string, args ...any) error {
 	return configError{fmt.Sprintf(format, args...)}
 }
+
+// faultList is several errors in one sentence.
+type faultList []error
+
+func (l faultList) Error() string {
+	messages := make([]string, len(l))
+	for i, err := range l {
+		messages[i] = err.Error()
+	}
+	return strings.Join(messages, "; ")
+}
+
+func (l faultList) Unwrap() []error { return l }

@@ -69,7 +69,10 @@ func (f *folder) commit() error {
 	}
 	if err := os.Rename(f.temp, f.path); err != nil {
 		if _, there := os.Lstat(f.path); there == nil {
-			return fmt.Errorf("prepare data: %w: %s was made in the meantime", ErrExists, f.path)
+			return errors.Join(fmt.Errorf("prepare data: %w: %s was made in the meantime", ErrExists, f.path), os.RemoveAll(old))
+		}
+		if f.replace {
+			err = errors.Join(err, os.Rename(old, f.path))
 		}
 		return fmt.Errorf("prepare data: %w", err)
 	}

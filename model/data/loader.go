@@ -106,9 +106,10 @@ func newLoader(cfg LoaderConfig) (l *Loader, err error) {
 	if len(l.names) == 0 {
 		return nil, wrongConfig("no domains are named")
 	}
+	opened := l
 	defer func() {
 		if err != nil {
-			l.closeStreams()
+			opened.closeStreams()
 		}
 	}()
 	l.mix = mixture{seed: cfg.Seed, names: l.names}

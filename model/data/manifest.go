@@ -107,12 +107,12 @@ type Counts struct {
 	SkippedFiles int64 `json:"skipped_files"` // of a type that is not read, binary, excluded by a rule
 	Read         int64 `json:"read"`
 	Kept         int64 `json:"kept"`
-	Duplicates   int64 `json:"duplicates"`   // same text as one before
-	DuplicateIDs int64 `json:"duplicate_id"` // other text, same id as one before in the domain: dropped
-	Empty        int64 `json:"empty"`        // nothing but white space
-	InvalidUTF8  int64 `json:"invalid_utf8"` // dropped
-	Excluded     int64 `json:"excluded"`     // of a domain that was not asked for
-	Repaired     int64 `json:"repaired"`     // kept, with U+FFFD in place of what was not UTF-8
+	Duplicates   int64 `json:"duplicates"`    // same text as one before
+	DuplicateIDs int64 `json:"duplicate_ids"` // other text, same id as one before in the domain: dropped
+	Empty        int64 `json:"empty"`         // nothing but white space
+	InvalidUTF8  int64 `json:"invalid_utf8"`  // dropped
+	Excluded     int64 `json:"excluded"`      // of a domain that was not asked for
+	Repaired     int64 `json:"repaired"`      // kept, with U+FFFD in place of what was not UTF-8
 }
 
 // shardFile is the name of a shard below the data folder.

@@ -100,13 +100,13 @@ func (s *sources) rowGroup(r *meter, group parquet.RowGroup, columns []*column, 
 			c.close()
 		}
 	}()
-	file := proto.where
+	file, place := proto.where, proto.place
 	for range group.NumRows() {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
 		*row++
-		proto.where = fmt.Sprintf("%s:%d", file, *row)
+		proto.where, proto.place = fmt.Sprintf("%s:%d", file, *row), fmt.Sprintf("%s:%d", place, *row)
 		rec := record{hasText: true} // null is an empty text
 		for _, c := range columns {
 			if err := c.next(&rec); err != nil {

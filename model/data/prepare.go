@@ -2,10 +2,10 @@ package data
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -315,16 +315,16 @@ func (p *preparer) finish() error {
 	if len(names) == 0 {
 		return fmt.Errorf("%w: the inputs hold no text that is read (%d files skipped)", ErrEmptyDomain, m.Counts.SkippedFiles)
 	}
-	var empty []error
+	var empty []string
 	for i, name := range names {
 		if parts[[2]string{Train, name}] == nil {
-			empty = append(empty, fmt.Errorf("%w to train on: %s", ErrEmptyDomain, name))
+			empty = append(empty, name)
 		}
 		d, _ := catalog.Lookup(name)
 		m.Domains = append(m.Domains, DomainInfo{ID: i, Name: name, Group: d.Group})
 	}
 	if len(empty) > 0 {
-		return errors.Join(empty...)
+		return fmt.Errorf("%w to train on: %s", ErrEmptyDomain, strings.Join(empty, ", "))
 	}
 	for _, split := range splitNames {
 		s := SplitInfo{Name: split}

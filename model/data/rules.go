@@ -27,7 +27,8 @@ const LeaveOut = "-"
 // Ways to choose the split of a document.
 const (
 	// ByFolder takes the split from a folder named train, valid (also validation, val, dev)
-	// or test among the first levels of the input, and from the hash where there is none.
+	// or test, which is the input or lies directly in it (in an archive at most one level
+	// deeper), and from the hash where there is none.
 	ByFolder = "folder"
 	// ByHash takes the split from a hash of the document's group alone.
 	ByHash = "hash"
@@ -196,23 +197,26 @@ func (g globs) domain(file string) string {
 // place is where a file stands: the parts of its path, of which the first ones name the
 // input itself (a folder, or an archive).
 type place struct {
-	parts  []string
-	inputs int
+	parts   []string
+	inputs  int
+	archive bool
 }
 
 // below is the path below the input.
 func (p place) below() string { return strings.Join(p.parts[p.inputs:], "/") }
 
-// splitLevels is how many folders of a path may name the split.
-const splitLevels = 3
-
 // folderSplits are the folders that name splits.
 var folderSplits = map[string]string{"train": Train, "valid": Valid, "validation": Valid, "val": Valid, "dev": Valid, "test": Test}
 
 // split returns the split that a folder names and which part of the path that is; -1 if
-// there is none.
+// there is none. The folder is the input, lies directly in it, or in an archive one level deeper.
+// Any deeper one, such as the tests of a program, says nothing.
 func (p place) split() (name string, at int) {
-	for i, part := range p.parts[:min(splitLevels, len(p.parts)-1)] {
+	levels := p.inputs + 1
+	if p.archive {
+		levels++
+	}
+	for i, part := range p.parts[:min(levels, len(p.parts)-1)] {
 		if s, ok := folderSplits[part]; ok {
 			return s, i
 		}

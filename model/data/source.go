@@ -18,6 +18,7 @@ import (
 // document is one text on its way into a shard.
 type document struct {
 	where  string // file and line, for messages
+	place  string // file, and perhaps line, as every machine has them
 	source int    // which input
 	domain string
 	split  string
@@ -144,7 +145,7 @@ func (s *sources) file(ctx context.Context, path string, p place) error {
 	if err == nil {
 		defer free()
 		if kind == formatTar {
-			inside := place{parts: append(p.parts[:len(p.parts)-1:len(p.parts)-1], stem), inputs: len(p.parts)}
+			inside := place{parts: append(p.parts[:len(p.parts)-1:len(p.parts)-1], stem), inputs: len(p.parts), archive: true}
 			err = s.tar(in, path, inside)
 		} else {
 			err = s.stream(in, path, p, kind)
@@ -205,7 +206,7 @@ func (s *sources) tar(r io.Reader, archive string, inside place) error {
 			s.counts.SkippedFiles++
 			continue
 		}
-		p := place{parts: append(inside.parts[:len(inside.parts):len(inside.parts)], strings.Split(name, "/")...), inputs: inside.inputs}
+		p := place{parts: append(inside.parts[:len(inside.parts):len(inside.parts)], strings.Split(name, "/")...), inputs: inside.inputs, archive: true}
 		where := archive + ":" + name
 		_, kind, compression := splitExtensions(p.parts[len(p.parts)-1])
 		if kind == formatTar {
@@ -233,7 +234,7 @@ func (s *sources) stream(r io.Reader, where string, p place, kind format) error 
 	case formatJSONL:
 		return s.lines(r, proto)
 	case formatParquet:
-		return errors.New("Parquet inside an archive or compressed anew is not read; unpack it first")
+		return errors.New("a Parquet file inside an archive or compressed anew is not read; unpack it first")
 	}
 	return s.text(r, proto)
 }
@@ -248,7 +249,7 @@ func (s *sources) begin(where string, p place, kind *format) (proto document, ok
 	if *kind == formatOther {
 		*kind = formatText
 	}
-	proto = document{where: where, source: s.source, domain: ruled}
+	proto = document{where: where, place: strings.Join(p.parts, "/"), source: s.source, domain: ruled}
 	splitAt := -1
 	if s.rules.SplitBy == ByFolder {
 		proto.split, splitAt = p.split()
@@ -305,7 +306,7 @@ func (s *sources) put(doc document, rec record) error {
 	}
 	doc.text, doc.id, doc.group, doc.repaired = rec.text, rec.id, rec.group, rec.broken
 	if doc.group == "" {
-		doc.group = doc.where
+		doc.group = doc.place
 	}
 	if doc.domain == "" {
 		if rec.domain == "" {
@@ -340,7 +341,7 @@ func (s *sources) put(doc document, rec record) error {
 // lines reads a file of JSON lines.
 func (s *sources) lines(r io.Reader, proto document) error {
 	in := bufio.NewReaderSize(r, 64<<10)
-	file := proto.where
+	file, place := proto.where, proto.place
 	var line []byte
 	for number := 1; ; number++ {
 		var err error
@@ -348,7 +349,7 @@ func (s *sources) lines(r io.Reader, proto document) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		proto.where = fmt.Sprintf("%s:%d", file, number)
+		proto.where, proto.place = fmt.Sprintf("%s:%d", file, number), fmt.Sprintf("%s:%d", place, number)
 		if errors.Is(err, ErrTooLong) {
 			return at(proto.where, s.tooLong())
 		}

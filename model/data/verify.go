@@ -18,7 +18,7 @@ func Verify(ctx context.Context, dir string, progress func(done, total int64)) (
 	if err != nil {
 		return nil, err
 	}
-	var faults []error
+	var faults faultList
 	known := map[string]bool{}
 	var parts []Part
 	for _, s := range m.Splits {
@@ -28,9 +28,7 @@ func Verify(ctx context.Context, dir string, progress func(done, total int64)) (
 		for _, s := range p.Shards {
 			known[filepath.Join(dir, filepath.FromSlash(s.File))] = true
 		}
-		if err := m.verifyPart(ctx, dir, p); err != nil {
-			faults = append(faults, err)
-		}
+		faults = append(faults, m.verifyPart(ctx, dir, p)...)
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("verify data: %w", err)
 		}
@@ -52,12 +50,17 @@ func Verify(ctx context.Context, dir string, progress func(done, total int64)) (
 			faults = append(faults, fmt.Errorf("verify data: %w", err))
 		}
 	}
-	return m, errors.Join(append(faults, m.verifyTokenizer(dir))...)
+	if err := m.verifyTokenizer(dir); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return m, faults
+	}
+	return m, nil
 }
 
-// verifyPart reads the shards of a part, each by itself.
-func (m *Manifest) verifyPart(ctx context.Context, dir string, p Part) error {
-	var faults []error
+// verifyPart reads the shards of a part, each by itself, and returns what is wrong.
+func (m *Manifest) verifyPart(ctx context.Context, dir string, p Part) (faults []error) {
 	for _, info := range p.Shards {
 		if ctx.Err() != nil {
 			break
@@ -67,9 +70,11 @@ func (m *Manifest) verifyPart(ctx context.Context, dir string, p Part) error {
 			err = shards[0].Verify()
 			closeAll(shards)
 		}
-		faults = append(faults, err)
+		if err != nil {
+			faults = append(faults, err)
+		}
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 func (m *Manifest) verifyTokenizer(dir string) error {

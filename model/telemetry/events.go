@@ -17,7 +17,7 @@ import (
 // eventWriter writes a file of TensorBoard: records with checksums, each a message Event
 // of TensorFlow's event.proto. It has no buffer, so that a killed process loses nothing.
 type eventWriter struct {
-	file *os.File
+	file appendFile
 }
 
 // newEventWriter makes a file whose name sorts behind those of earlier processes.
@@ -30,7 +30,7 @@ func newEventWriter(dir string, now time.Time) (*eventWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &eventWriter{file: f}, nil
+	return &eventWriter{appendFile{File: f}}, nil
 }
 
 // Field numbers of event.proto and summary.proto.
@@ -122,8 +122,7 @@ func (w *eventWriter) write(message []byte) error {
 	b = binary.LittleEndian.AppendUint32(b, maskedCRC(b))
 	b = append(b, message...)
 	b = binary.LittleEndian.AppendUint32(b, maskedCRC(message))
-	_, err := w.file.Write(b)
-	return err
+	return w.file.append(b)
 }
 
 // maskedCRC is the CRC-32C of TensorFlow's record files, rotated and shifted so that the

@@ -16,6 +16,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Formats that a [Figure] can be written in.
@@ -112,7 +114,7 @@ func (f *Figure) Save(dir, format string) (path string, err error) {
 	if err := os.Rename(temp.Name(), path); err != nil {
 		return "", err
 	}
-	return path, syncDir(dir)
+	return path, atomicfile.SyncDir(dir)
 }
 
 // draw draws title and panels, the plots with one left and one right edge.

@@ -182,6 +182,36 @@ func TestSmooth(t *testing.T) {
 	}
 }
 
+func TestTicks(t *testing.T) {
+	cases := []struct {
+		ticks     ticks
+		low, high float64
+		want      string
+	}{
+		{ticks{}, 0, 1, "0 0.2 0.4 0.6 0.8 1"},
+		{ticks{}, 2.37, 4.61, "2.5 3 3.5 4 4.5"},
+		{ticks{whole: true}, 20, 60000, "10k 20k 30k 40k 50k 60k"},
+		{ticks{whole: true}, 1, 3, "1 2 3"},
+		{ticks{percent: true}, 0, 0.013, "0 % 0.2 % 0.4 % 0.6 % 0.8 % 1 % 1.2 %"},
+		{ticks{}, 0, 3e-4, "0 5e-05 0.0001 0.00015 0.0002 0.00025 0.0003"},
+		{ticks{log: true}, 0.5, 200, "1 10 100"},
+		{ticks{log: true}, 2.1, 4.9, "2.5 3 3.5 4 4.5"},
+		{ticks{}, 5, 5, ""},
+		{ticks{}, -1e300, 1e300, "-1e+300 -5e+299 0 5e+299 1e+300"},
+	}
+	for _, c := range cases {
+		var got []string
+		for _, tick := range c.ticks.Ticks(c.low, c.high) {
+			if tick.Label != "" {
+				got = append(got, tick.Label)
+			}
+		}
+		if text := strings.Join(got, " "); text != c.want {
+			t.Errorf("%v to %v: %s, want %s", c.low, c.high, text, c.want)
+		}
+	}
+}
+
 // TestSpan holds that the first losses of a run do not squeeze the rest.
 func TestSpan(t *testing.T) {
 	values := []float64{math.NaN()}

@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Files of a run's folder.
@@ -31,8 +32,7 @@ type RecorderConfig struct {
 // Recorder writes the records of a run. Its methods may be called at the same time.
 type Recorder struct {
 	mu      sync.Mutex
-	file    *os.File
-	size    int64 // of the file, without what a failed write left
+	file    appendFile
 	events  *eventWriter
 	history history
 	pace    pace
@@ -50,7 +50,7 @@ func OpenRecorder(cfg RecorderConfig) (_ *Recorder, err error) {
 	}
 	r := &Recorder{changed: make(chan struct{})}
 	path := filepath.Join(cfg.Dir, MetricsFile)
-	if r.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+	if r.file.File, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
 	defer func() {
@@ -61,7 +61,7 @@ func OpenRecorder(cfg RecorderConfig) (_ *Recorder, err error) {
 	if err := r.resume(cfg.Step, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := syncDir(cfg.Dir); err != nil {
+	if err := atomicfile.SyncDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
 	if r.events, err = newEventWriter(filepath.Join(cfg.Dir, EventsDir), time.Now()); err != nil {
@@ -88,7 +88,7 @@ func (r *Recorder) resume(step int64, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	r.size = end
+	r.file.size = end
 	info, err := r.file.Stat()
 	if err != nil || info.Size() == end {
 		return err
@@ -119,13 +119,9 @@ func (r *Recorder) Add(record Record) error {
 	if last, ok := r.history.last(); ok && record.Step < last.Step {
 		return fmt.Errorf("record step %d: step %d was recorded before", record.Step, last.Step)
 	}
-	if n, err := r.file.WriteAt(line, r.size); err != nil {
-		if n > 0 { // half a line would spoil the next one
-			err = errors.Join(err, r.file.Truncate(r.size))
-		}
+	if err := r.file.append(line); err != nil {
 		return fmt.Errorf("write metrics: %w", err)
 	}
-	r.size += int64(len(line))
 	if err := r.events.add(&record); err != nil {
 		return fmt.Errorf("write event file: %w", err)
 	}
@@ -187,16 +183,20 @@ func (r *Recorder) watch() (last Record, left time.Duration, next <-chan struct{
 	return last, r.pace.left(&last), r.changed, !r.closed
 }
 
-// syncDir puts a folder's names on the disk, where the system has a way to.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
+// appendFile is a file to which only whole pieces are added.
+type appendFile struct {
+	*os.File
+	size int64
+}
+
+// append adds data in one write, or leaves the file as it was: half a piece would spoil
+// the next one.
+func (f *appendFile) append(data []byte) error {
+	if _, err := f.WriteAt(data, f.size); err != nil {
+		return errors.Join(err, f.Truncate(f.size)) // also where it says that nothing was written
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	f.size += int64(len(data))
+	return nil
 }
 
 // history holds the records of a run, and only every second of them whenever it is full.

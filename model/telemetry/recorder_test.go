@@ -103,7 +103,7 @@ func TestCutAnywhere(t *testing.T) {
 		must(t, os.WriteFile(path, whole[:n], 0o644))
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		must(t, err)
-		r := &Recorder{file: f}
+		r := &Recorder{file: appendFile{File: f}}
 		must(t, r.resume(9, slog.New(slog.DiscardHandler)))
 		must(t, f.Close())
 		left, err := os.ReadFile(path)

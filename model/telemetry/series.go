@@ -144,6 +144,4 @@ func span(values []float64) (low, high float64) {
 	return low - pad, high + pad
 }
 
-// finite tells whether a value can be drawn: what is as large as this is as good as
-// infinite, and its squares are.
-func finite(v float64) bool { return math.Abs(v) < 1e30 }
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -87,32 +87,50 @@ func newLegend() plot.Legend {
 	return l
 }
 
-// ticks are the library's, written short: 20k instead of 20000.
+// ticks are round numbers, about six of them, written short: 20k instead of 20000.
 type ticks struct {
-	log     bool
+	log     bool // powers of ten instead
 	percent bool
 	whole   bool // only whole numbers, as of steps
 }
 
 // Ticks implements plot.Ticker.
 func (t ticks) Ticks(low, high float64) []plot.Tick {
+	if !(high > low) {
+		return nil
+	}
 	var marks []plot.Tick
 	if t.log {
-		marks = plot.LogTicks{Prec: -1}.Ticks(low, high)
-	} else {
-		marks = plot.DefaultTicks{}.Ticks(low, high)
-	}
-	kept := marks[:0]
-	for _, m := range marks {
-		if m.Value < low || m.Value > high || t.whole && m.Value != math.Trunc(m.Value) {
-			continue
+		named := false
+		for _, m := range (plot.LogTicks{Prec: -1}).Ticks(low, high) {
+			if m.Value < low || m.Value > high {
+				continue
+			}
+			if m.Label != "" {
+				m.Label, named = t.label(m.Value), true
+			}
+			marks = append(marks, m)
 		}
-		if m.Label != "" {
-			m.Label = t.label(m.Value)
+		if named {
+			return marks
 		}
-		kept = append(kept, m)
+		marks = nil // no power of ten is in sight
 	}
-	return kept
+	const most = 7
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/most)))
+	for _, factor := range []float64{2, 2.5, 2} { // 1, 2, 5, 10
+		if (high-low)/step > most {
+			step *= factor
+		}
+	}
+	if t.whole {
+		step = max(1, step)
+	}
+	const rounding = 1e-9 // of a step
+	for first, i := math.Ceil(low/step-rounding), 0.0; i <= most && first+i <= high/step+rounding; i++ {
+		marks = append(marks, plot.Tick{Value: (first + i) * step, Label: t.label((first + i) * step)})
+	}
+	return marks
 }
 
 func (t ticks) label(v float64) string {
@@ -120,7 +138,7 @@ func (t ticks) label(v float64) string {
 	case t.percent:
 		return strconv.FormatFloat(100*v, 'g', 4, 64) + " %"
 	case v != 0 && (math.Abs(v) >= 1000 || math.Abs(v) < 1e-3):
-		if math.Abs(v) < 1 {
+		if math.Abs(v) < 1 || math.Abs(v) >= 1e12 {
 			return strconv.FormatFloat(v, 'g', 3, 64)
 		}
 		return short4(v)

@@ -6,27 +6,18 @@
 #   HF_TOKEN=… scripts/judges/cache.sh ADDRESS REPO   against a hub that runs; REPO is made and deleted
 #
 # MES names the program, default bin/mes; HF the `hf` of huggingface_hub 2.4.0, which
-# else is installed into .deps/judges/cache.
+# else is installed.
 # shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+hf=${HF:-$(python_client hf-2.4.0)/bin/hf}
 if [ $# -eq 0 ]; then
-	. "$(dirname "$0")/lib.sh"
 	hub_start
 	export HF_TOKEN=$TOKEN
 	repo=acme/cache-judge
 else
-	set -euo pipefail
-	cd "$(dirname "$0")/../.."
-	MES=${MES:-$PWD/bin/mes} CACHE=$PWD/.deps/judges HUB=$1 repo=$2
-	WORK=$(mktemp -d)
-	trap 'rm -rf "$WORK"' EXIT
+	HUB=$1 repo=$2
 fi
 export HF_ENDPOINT=$HUB HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_XET=1
-
-hf=${HF:-$CACHE/cache/bin/hf}
-if [ ! -x "$hf" ]; then
-	python3 -m venv "$CACHE/cache"
-	"$CACHE/cache/bin/pip" install -q huggingface_hub==2.4.0
-fi
 
 fail() {
 	echo "cache judge: $*" >&2
@@ -77,6 +68,15 @@ same "$src" "$dir"
 "$MES" cache ls | grep -q "main v1\|v1 main" || fail "mes cache ls: $("$MES" cache ls)"
 diff <(cd "$WORK/one/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) <(cd "$WORK/two/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) ||
 	fail "the folders that both wrote differ"
+
+echo "Python downloads one file, mes reads it and names what is missing"
+export HF_HOME=$WORK/part
+python download "$repo" deep/1.txt >/dev/null
+cmp "$src/deep/1.txt" "$(HF_HUB_OFFLINE=1 "$MES" download "$repo" deep/1.txt)" || fail "mes does not find the file"
+! HF_HUB_OFFLINE=1 "$MES" download "$repo" deep/2.txt 2>"$WORK/part.log" || fail "mes finds a file that is not there"
+grep -q 'deep/2.txt' "$WORK/part.log" || fail "what is missing is not named: $(cat "$WORK/part.log")"
+"$MES" download "$repo" deep/2.txt >/dev/null
+[ "$(HF_HUB_OFFLINE=1 "$hf" download --quiet "$repo" deep/2.txt 2>/dev/null)" != "" ] || fail "hf does not find what mes added"
 
 echo "both at once"
 export HF_HOME=$WORK/three

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # git and git-lfs: clone, push, pull, a large file, and pushes that must be refused.
 . "$(dirname "$0")/lib.sh"
-git lfs version >/dev/null 2>&1 || { echo "git-lfs is not installed (apt install git-lfs)" >&2; exit 1; }
+need git-lfs
 hub_start
 export HOME=$WORK GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 git config --global user.name Alice

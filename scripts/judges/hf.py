@@ -144,6 +144,15 @@ if hasattr(api, "list_lfs_files"):
 bob.unlike(repo)
 assert list(api.list_repo_likers(repo)) == []
 
+proposal = work / "proposal"
+proposal.mkdir()
+(proposal / "large.bin").write_bytes(os.urandom(50_000))
+(proposal / "small.txt").write_text("from bob")
+if hasattr(api, "set_space_volumes"):  # since 2.x it opens the pull request first and adds to it
+    proposed = bob.upload_folder(repo_id=repo, folder_path=proposal, create_pr=True)
+    rev = "refs/pr/" + proposed.pr_url.rsplit("/", 1)[1]
+    assert Path(api.hf_hub_download(repo, "large.bin", revision=rev)).read_bytes() == (proposal / "large.bin").read_bytes()
+
 # Private and gated repos.
 api.update_repo_settings(repo, private=True)
 for who, status in ((nobody, 401), (bob, 404)):
@@ -161,6 +170,39 @@ assert [r.username for r in api.list_accepted_access_requests(repo)] == ["bob"]
 api.reject_access_request(repo, "bob", rejection_reason=None)
 raises(GatedRepoError, lambda: bob.auth_check(repo), 403)
 api.update_repo_settings(repo, gated=False)
+
+# Collections.
+hidden = repo + "-hidden"
+api.create_repo(hidden, private=True)
+made = api.create_collection(f"Models of {repo}", description="a few", private=True)
+assert made.slug.startswith("alice/models-of-") and made.private and made.items == [], made
+assert api.create_collection(f"Models of {repo}", exists_ok=True).slug == made.slug
+raises(HfHubHTTPError, lambda: api.create_collection(f"Models of {repo}"), 409)
+for who in (nobody, bob):
+    raises(HfHubHTTPError, lambda: who.get_collection(made.slug), 404)
+    assert made.slug not in [c.slug for c in who.list_collections()]
+changed = api.update_collection_metadata(made.slug, title="Shown " + repo, description="more", private=False, theme="green")
+assert (changed.title, changed.description, changed.theme, changed.private) == ("Shown " + repo, "more", "green", False), changed
+api.add_collection_item(made.slug, item_id=hidden, item_type="model")
+full = api.add_collection_item(changed.slug, item_id=repo, item_type="model", note="the first")
+assert [(i.item_id, i.item_type, i.note) for i in full.items] == [(hidden, "model", None), (repo, "model", "the first")], full
+raises(HfHubHTTPError, lambda: api.add_collection_item(made.slug, item_id=repo, item_type="model"), 409)
+api.add_collection_item(made.slug, item_id=repo, item_type="model", exists_ok=True)
+raises(HfHubHTTPError, lambda: api.add_collection_item(made.slug, item_id="alice/absent", item_type="model"), 404)
+raises(HfHubHTTPError, lambda: bob.add_collection_item(made.slug, item_id=repo, item_type="model"), 403)
+assert [i.item_id for i in nobody.get_collection(made.slug).items] == [repo]
+api.update_collection_item(made.slug, full.items[1].item_object_id, note="the last", position=0)
+assert [(i.item_id, i.note) for i in api.get_collection(made.slug).items] == [(repo, "the last"), (hidden, None)]
+assert made.slug.split("-")[-1] in "".join(c.slug for c in nobody.list_collections(owner="alice", item=f"models/{repo}", sort="lastModified", limit=5))
+assert list(bob.list_collections(item=f"models/{hidden}")) == [] and len(list(api.list_collections(item=f"models/{hidden}"))) == 1
+api.delete_collection_item(made.slug, full.items[0].item_object_id)
+raises(HfHubHTTPError, lambda: api.delete_collection_item(made.slug, full.items[0].item_object_id), 404)
+api.delete_collection_item(made.slug, full.items[0].item_object_id, missing_ok=True)
+api.delete_repo(hidden)
+raises(HfHubHTTPError, lambda: bob.delete_collection(made.slug), 403)
+api.delete_collection(made.slug)
+raises(HfHubHTTPError, lambda: api.delete_collection(made.slug), 404)
+api.delete_collection(made.slug, missing_ok=True)
 
 # Moving, datasets, Spaces, the file system.
 api.move_repo(repo, repo + "-moved")
@@ -186,6 +228,18 @@ api.delete_space_variable(space, "VAR")
 api.delete_space_secret(space, "KEY")
 api.request_space_hardware(space, "cpu-basic")
 assert api.get_space_runtime(space).requested_hardware == "cpu-basic"
+if hasattr(api, "request_space_storage"):  # gone in 2.x
+    api.request_space_storage(space, "small")
+    assert api.get_space_runtime(space).storage == "small"
+    api.delete_space_storage(space)
+if hasattr(api, "set_space_volumes"):
+    from huggingface_hub import Volume
+    api.set_space_volumes(space, volumes=[Volume(type="model", source=repo, mount_path="/m"), Volume(type="dataset", source=data, mount_path="/d")])
+    assert [(v.source, v.mount_path) for v in api.get_space_runtime(space).volumes] == [(repo, "/m"), (data, "/d")]
+    assert [v.source for v in nobody.get_space_runtime(space).volumes] == [repo]
+    raises(RepositoryNotFoundError, lambda: api.set_space_volumes(space, volumes=[Volume(type="model", source="alice/absent", mount_path="/m")]), 404)
+    api.delete_space_volumes(space)
+    raises(HfHubHTTPError, lambda: api.delete_space_volumes(space), 400)
 assert api.pause_space(space).stage == "PAUSED" and api.restart_space(space).stage == "STOPPED"
 api.duplicate_repo(repo, repo + "-twin") if hasattr(api, "duplicate_repo") else api.create_repo(repo + "-twin")
 if hasattr(api, "duplicate_repo"):

@@ -2,6 +2,7 @@
 # What the judges share: each runs a real client, which nobody here wrote, against
 # a fresh `mes hub serve` on a free port. Source it, call hub_start, and use
 # HUB (address), TOKEN (alice, may write), BOB (another user), WORK (a folder).
+# HUB_ADDR, when set, is the host:port to listen on again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 ROOT=$PWD
@@ -11,8 +12,48 @@ CACHE=$ROOT/.deps/judges
 mkdir -p "$CACHE"
 [ -x "$MES" ] || { echo "no $MES: run make build first" >&2; exit 1; }
 
+# need stops a judge that lacks a tool, with 77, which run.sh counts as skipped.
+need() {
+	case $1 in
+	git-lfs) ! git lfs version || return 0 ;;
+	npm) ! npm --version || return 0 ;;
+	python3-venv) ! python3 -c 'import ensurepip, venv' || return 0 ;;
+	esac >/dev/null 2>&1
+	echo "  SKIPPED: there is no $1, see scripts/setup.sh --judges" >&2
+	exit 77
+}
+
+# python_client prints the folder of a venv with the packages of requirements/NAME.txt.
+python_client() {
+	local venv=$CACHE/$1 wanted=scripts/judges/requirements/$1.txt
+	if ! cmp -s "$wanted" "$venv/installed"; then
+		need python3-venv
+		echo "  installing $1" >&2
+		rm -rf "$venv"
+		python3 -m venv "$venv" &&
+			"$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$wanted" >&2 &&
+			cp "$wanted" "$venv/installed" || exit 1
+	fi
+	echo "$venv"
+}
+
+# npm_client prints a folder with the packages of npm/package-lock.json.
+npm_client() {
+	local folder=$CACHE/npm lock=scripts/judges/npm/package-lock.json
+	need npm
+	if ! cmp -s "$lock" "$folder/installed"; then
+		rm -rf "$folder"
+		mkdir -p "$folder"
+		cp scripts/judges/npm/package.json "$lock" "$folder" &&
+			npm ci --silent --no-audit --no-fund --prefix "$folder" >&2 &&
+			cp "$lock" "$folder/installed" || exit 1
+	fi
+	echo "$folder"
+}
+
 WORK=$(mktemp -d)
 HUB_PID=
+BESIDE= # ids of what else a judge started and finish ends
 hub_stop() {
 	[ -z "$HUB_PID" ] || { kill "$HUB_PID" 2>/dev/null || true; wait "$HUB_PID" 2>/dev/null || true; }
 	HUB_PID=
@@ -20,12 +61,18 @@ hub_stop() {
 finish() {
 	local code=$?
 	hub_stop
-	[ "$code" = 0 ] || { echo "--- the hub's last lines" >&2; tail -n 8 "$WORK/hub.log" >&2 || true; }
+	# shellcheck disable=SC2086
+	[ -z "$BESIDE" ] || kill $BESIDE 2>/dev/null || true
+	if [ "$code" != 0 ] && [ -f "$WORK/hub.log" ]; then
+		echo "--- the hub's last lines" >&2
+		tail -n 8 "$WORK/hub.log" >&2
+	fi
 	rm -rf "$WORK"
 	exit "$code"
 }
 trap finish EXIT
 
+# hub_start [FLAG...] serves the hub, with more flags of `mes hub serve`.
 hub_start() {
 	local data=$WORK/data
 	if [ ! -d "$data" ]; then
@@ -36,7 +83,7 @@ hub_start() {
 		BOB=$("$MES" hub token add -data "$data" -user bob)
 	fi
 	: >"$WORK/hub.address"
-	"$MES" hub serve -data "$data" -addr 127.0.0.1:0 >"$WORK/hub.address" 2>>"$WORK/hub.log" &
+	"$MES" hub serve -data "$data" -addr "${HUB_ADDR:-127.0.0.1:0}" "$@" >"$WORK/hub.address" 2>>"$WORK/hub.log" &
 	HUB_PID=$!
 	for _ in $(seq 100); do
 		[ -s "$WORK/hub.address" ] && break

@@ -2,7 +2,7 @@
 # A swarm's publication by deploy_to_hf.sh, what is read of it, and the same by hand
 # with git and git-lfs.
 . "$(dirname "$0")/lib.sh"
-git lfs version >/dev/null 2>&1 || { echo "git-lfs is not installed (apt install git-lfs)" >&2; exit 1; }
+need git-lfs
 hub_start
 export HOME=$WORK HF_HOME=$WORK/hf HF_ENDPOINT=$HUB GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 
@@ -11,6 +11,7 @@ say "a swarm of 8 encoders"
 cp "$ROOT/deploy_to_hf.sh" "$WORK/deploy_to_hf.sh"
 sed -i 's/your-username/alice/' "$WORK/deploy_to_hf.sh"
 deploy() { (cd "$WORK" && MES=$MES HF_TOKEN=$TOKEN ./deploy_to_hf.sh --endpoint "$HUB" --model "$WORK/swarm" -source "$ROOT" "$@"); }
+encoders() { find "$1" -name 'model-encoder-*' | wc -l; }
 git_head() { git ls-remote "$HUB/$1" refs/heads/main | cut -f1; }
 
 say "a dry run prints every call and makes nothing"
@@ -33,11 +34,11 @@ say "pull brings the core and two encoders, a text what it needs"
 "$MES" pull alice/mamba-swarm-model >"$WORK/pulled"
 grep -q '2 of 8 encoders: 0, 1$' "$WORK/pulled"
 folder=$(tail -n 1 "$WORK/pulled")
-[ "$(ls "$folder" | grep -c model-encoder)" = 2 ]
+[ "$(encoders "$folder")" = 2 ]
 text=$(head -c 2000 "$ROOT/README.md")
 wanted=$("$MES" route -model "$WORK/swarm" -json "$text" | grep -o '"encoder":[0-9]*,"domain":"","weight"' | sort -u | wc -l)
 answer=$("$MES" generate -model alice/mamba-swarm-model -max-tokens 4 "$text")
-[ "$(ls "$folder" | grep -c model-encoder)" = "$wanted" ]
+[ "$(encoders "$folder")" = "$wanted" ]
 [ "$wanted" -lt 8 ]
 "$MES" convert -dtype bf16 -o "$WORK/bf16" "$WORK/swarm" >/dev/null
 [ "$answer" = "$("$MES" generate -model "$WORK/bf16" -max-tokens 4 "$text")" ]

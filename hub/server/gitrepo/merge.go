@@ -146,6 +146,9 @@ func (r *Repo) files(tree Hash) (map[string]object.TreeEntry, error) {
 	return byName, nil
 }
 
+// DiffCut ends a difference of which not all is shown.
+const DiffCut = "[the rest is not shown]\n"
+
 // Diff writes the difference of two commits as git does, up to limit bytes; what
 // goes beyond is cut at a line and said so.
 func (r *Repo) Diff(ctx context.Context, from, to Hash, limit int) (string, error) {
@@ -188,7 +191,7 @@ func (r *Repo) Diff(ctx context.Context, from, to Hash, limit int) (string, erro
 	}
 	text := out.String()
 	if len(text) > limit {
-		text = text[:strings.LastIndexByte(text[:limit], '\n')+1] + "[the rest is not shown]\n"
+		text = text[:strings.LastIndexByte(text[:limit], '\n')+1] + DiffCut
 	}
 	return text, nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
@@ -26,17 +25,18 @@ type Quarantine struct {
 	pack  string // temporary file; empty when the push brought no objects
 	id    Hash
 	index *idxfile.Writer
-	view  *Repo // the repository with the pushed objects on top
+	view  *Repo         // the repository with the pushed objects on top
+	seen  map[Hash]bool // what Check has looked at
 }
 
-// Receive reads a pack from r, at most limit bytes, into quarantine. A nil r is
-// a push without objects. Discard must be called.
-func (r *Repo) Receive(in io.Reader, limit int64) (q *Quarantine, err error) {
+// Receive reads a pack within limits into quarantine. A nil in is a push without
+// objects. Discard must be called.
+func (r *Repo) Receive(in io.Reader, limits PushLimits) (q *Quarantine, err error) {
 	dir, err := os.MkdirTemp(r.dir, "tmp-push-*")
 	if err != nil {
 		return nil, fmt.Errorf("make quarantine: %w", err)
 	}
-	q = &Quarantine{repo: r, dir: dir, index: &idxfile.Writer{}}
+	q = &Quarantine{repo: r, dir: dir, seen: map[Hash]bool{}}
 	defer func() {
 		if err != nil {
 			q.Discard()
@@ -55,7 +55,7 @@ func (r *Repo) Receive(in io.Reader, limit int64) (q *Quarantine, err error) {
 		return q, fmt.Errorf("make quarantine: %w", err)
 	}
 	if in != nil {
-		if err := q.store(in, limit); err != nil {
+		if err := q.store(in, limits.orDefaults()); err != nil {
 			return q, err
 		}
 	}
@@ -68,7 +68,7 @@ func (r *Repo) Receive(in io.Reader, limit int64) (q *Quarantine, err error) {
 }
 
 // store writes the pack and indexes it, which checks every object's hash.
-func (q *Quarantine) store(in io.Reader, limit int64) error {
+func (q *Quarantine) store(in io.Reader, limits PushLimits) error {
 	if err := q.repo.fault("push:write"); err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
@@ -77,22 +77,24 @@ func (q *Quarantine) store(in io.Reader, limit int64) error {
 		return fmt.Errorf("write pack: %w", err)
 	}
 	defer f.Close()
-	n, err := io.Copy(f, io.LimitReader(in, limit+1))
+	n, err := io.Copy(f, io.LimitReader(in, limits.Pack+1))
 	if err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
-	if n > limit {
-		return fmt.Errorf("%w: its pack is longer than %d bytes; large files belong into git-lfs", ErrPush, limit)
+	if n > limits.Pack {
+		return fmt.Errorf("%w: its pack is longer than %d bytes; large files belong into git-lfs", ErrPush, limits.Pack)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read pack back: %w", err)
 	}
-	parser, err := packfile.NewParser(packfile.NewScanner(f), q.index)
+	scratch, err := os.Create(filepath.Join(q.dir, "scratch"))
 	if err != nil {
-		return fmt.Errorf("read pack: %w", err)
+		return fmt.Errorf("unfold pack: %w", err)
 	}
-	if q.id, err = parser.Parse(); err != nil {
-		return fmt.Errorf("%w: its pack is damaged: %w", ErrPush, err)
+	defer os.Remove(scratch.Name())
+	defer scratch.Close()
+	if q.id, q.index, err = indexPack(f, n, scratch, limits); err != nil {
+		return err
 	}
 	if err := q.repo.fault("push:sync"); err != nil {
 		return fmt.Errorf("sync pack: %w", err)
@@ -121,38 +123,54 @@ func (q *Quarantine) store(in io.Reader, limit int64) error {
 // Repo is the repository with the pushed objects on top, for reading.
 func (q *Quarantine) Repo() *Repo { return q.view }
 
-// Check goes through all commits behind new that the repository does not hold
-// yet, and through their files that are new, and calls blob for each of these.
-// It refuses what no commit may hold: bad paths, links, submodules, missing
-// objects.
-func (q *Quarantine) Check(new Hash, blob func(path string, h Hash) error) error {
-	seen := map[Hash]bool{}
-	queue := []Hash{new}
+// Check goes through all commits behind new, a commit or a tag, that the repository
+// does not hold yet, and through their files that are new, and calls blob for each
+// of these. It refuses what no commit may hold: bad paths, links, submodules, missing
+// objects. It gives the commit that new stands for.
+func (q *Quarantine) Check(new Hash, blob func(path string, h Hash) error) (commit Hash, err error) {
+	if commit, err = q.checkTags(new); err != nil {
+		return commit, err
+	}
+	queue := []Hash{commit}
 	for len(queue) > 0 {
 		h := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
-		if seen[h] || q.repo.Has(h) {
+		if q.seen[h] || q.repo.Has(h) {
 			continue
 		}
-		seen[h] = true
+		q.seen[h] = true
 		c, err := q.view.Commit(h)
 		if err != nil {
-			return fmt.Errorf("%w: commit %s cannot be read", ErrPush, h)
+			return commit, fmt.Errorf("%w: commit %s cannot be read", ErrPush, h)
 		}
-		if err := q.checkTree(c.Tree, "", seen, blob, 0); err != nil {
-			return err
+		if !q.seen[c.Tree] && !q.repo.Has(c.Tree) {
+			q.seen[c.Tree] = true
+			if err := q.checkTree(c.Tree, "", blob, 0); err != nil {
+				return commit, err
+			}
 		}
 		queue = append(queue, c.Parents...)
 	}
-	return nil
+	return commit, nil
 }
 
-func (q *Quarantine) checkTree(tree Hash, prefix string, seen map[Hash]bool, blob func(string, Hash) error, depth int) error {
+// checkTags goes through the tags between an id and its commit.
+func (q *Quarantine) checkTags(h Hash) (commit Hash, err error) {
+	err = q.view.read(func(st *filesystem.Storage) error {
+		if commit, err = peel(st, h); err != nil {
+			return err
+		}
+		return walkTags(st, h, q.seen)
+	})
+	if err != nil {
+		return commit, fmt.Errorf("%w: %s is no commit", ErrPush, h)
+	}
+	return commit, nil
+}
+
+func (q *Quarantine) checkTree(tree Hash, prefix string, blob func(string, Hash) error, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%w: folders deeper than %d", ErrPush, maxDepth)
-	}
-	if tree == emptyTree || depth == 0 && q.repo.Has(tree) {
-		return nil
 	}
 	entries, err := q.view.tree(tree)
 	if err != nil {
@@ -170,18 +188,18 @@ func (q *Quarantine) checkTree(tree Hash, prefix string, seen map[Hash]bool, blo
 		names[e.Name] = true
 		switch e.Mode {
 		case filemode.Dir:
-			if seen[e.Hash] || q.repo.Has(e.Hash) {
+			if q.seen[e.Hash] || q.repo.Has(e.Hash) {
 				continue
 			}
-			seen[e.Hash] = true
-			if err := q.checkTree(e.Hash, path+"/", seen, blob, depth+1); err != nil {
+			q.seen[e.Hash] = true
+			if err := q.checkTree(e.Hash, path+"/", blob, depth+1); err != nil {
 				return err
 			}
 		case filemode.Regular, filemode.Executable, filemode.Deprecated:
-			if seen[e.Hash] || q.repo.Has(e.Hash) {
+			if q.seen[e.Hash] || q.repo.Has(e.Hash) {
 				continue
 			}
-			seen[e.Hash] = true
+			q.seen[e.Hash] = true
 			if !q.view.Has(e.Hash) {
 				return fmt.Errorf("%w: the content of %q is missing", ErrPush, path)
 			}
@@ -195,10 +213,15 @@ func (q *Quarantine) checkTree(tree Hash, prefix string, seen map[Hash]bool, blo
 	return nil
 }
 
-// Accept moves the pushed objects into the repository. Refs are not touched.
+// Accept moves the pushed objects into the repository. Refs are not touched. An
+// object that Check has not come by is refused with the whole push: once it is in the
+// repository, another push could name it and nobody would look at it.
 func (q *Quarantine) Accept() error {
 	if q.pack == "" {
 		return nil
+	}
+	if err := q.unreached(); err != nil {
+		return err
 	}
 	if err := q.repo.installPack(q.pack, q.id, q.index); err != nil {
 		return err
@@ -208,15 +231,29 @@ func (q *Quarantine) Accept() error {
 	return nil
 }
 
+func (q *Quarantine) unreached() error {
+	table, err := q.index.Index()
+	if err != nil {
+		return fmt.Errorf("index pack: %w", err)
+	}
+	entries, err := table.Entries()
+	if err != nil {
+		return fmt.Errorf("index pack: %w", err)
+	}
+	defer entries.Close()
+	for {
+		e, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("index pack: %w", err)
+		}
+		if !q.seen[e.Hash] && !q.repo.Has(e.Hash) {
+			return fmt.Errorf("%w: no pushed branch or tag needs the object %s of its pack", ErrPush, e.Hash)
+		}
+	}
+}
+
 // Discard removes the quarantine.
 func (q *Quarantine) Discard() { os.RemoveAll(q.dir) }
-
-// IsCommit tells whether an object is a commit, and gives the commit behind a tag.
-func (r *Repo) IsCommit(h Hash) (commit Hash, ok bool) {
-	err := r.read(func(st *filesystem.Storage) error {
-		var err error
-		commit, err = peel(st, h)
-		return err
-	})
-	return commit, err == nil && !commit.IsZero()
-}

@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/format/objfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Errors that callers branch on.
@@ -283,7 +285,8 @@ func (r *Repo) replace(step, path string, write func(io.Writer) error) (err erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	f, err := os.CreateTemp(dir, "tmp_*")
+	// At the top, where nothing lists it: among refs it would be taken for one.
+	f, err := os.CreateTemp(r.dir, "tmp_*")
 	if err != nil {
 		return fmt.Errorf("make temporary file: %w", err)
 	}
@@ -318,12 +321,7 @@ func (r *Repo) replace(step, path string, write func(io.Writer) error) (err erro
 
 // syncDir makes renames in a folder durable.
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := atomicfile.SyncDir(dir); err != nil {
 		return fmt.Errorf("sync folder %s: %w", dir, err)
 	}
 	return nil

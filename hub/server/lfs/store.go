@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Errors that callers branch on.
@@ -128,8 +130,8 @@ func (s *Store) install(f *os.File, sha string) error {
 		return fmt.Errorf("rename large file: %w", err)
 	}
 	for dir := filepath.Dir(path); len(dir) > len(s.dir); dir = filepath.Dir(dir) {
-		if err := syncDir(dir); err != nil {
-			return err
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return fmt.Errorf("sync folder %s: %w", dir, err)
 		}
 	}
 	return nil
@@ -183,6 +185,32 @@ func (s *Store) CleanTemp(before time.Time) error {
 	return nil
 }
 
+// Collect calls remove for each file stored before a time, and counts those for which
+// it says that it removed them.
+func (s *Store) Collect(before time.Time, remove func(sha string) (bool, error)) (count int, err error) {
+	err = filepath.WalkDir(filepath.Join(s.dir, "objects"), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || !IsSHA256(d.Name()) {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.ModTime().After(before) {
+			return nil // gone, or too new
+		}
+		removed, err := remove(d.Name())
+		if removed {
+			count++
+		}
+		return err
+	})
+	if err != nil {
+		return count, fmt.Errorf("look through large files: %w", err)
+	}
+	return count, nil
+}
+
 // contextReader ends a copy when its context ends.
 type contextReader struct {
 	ctx context.Context
@@ -194,16 +222,4 @@ func (r contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %s: %w", dir, err)
-	}
-	return nil
 }

@@ -16,6 +16,7 @@
 //	likes       id \x00 lower-case user → time
 //	access      id \x00 lower-case user → AccessRequest
 //	discussions id \x00 number (8 bytes) → Discussion
+//	collections id → Collection
 //
 // Values are JSON except where said.
 package meta
@@ -40,7 +41,7 @@ var (
 	ErrLocked   = errors.New("another process has the data folder open")
 )
 
-var buckets = []string{"settings", "users", "tokens", "repos", "names", "lfs", "lfsrepos", "blobs", "likes", "access", "discussions"}
+var buckets = []string{"settings", "users", "tokens", "repos", "names", "lfs", "lfsrepos", "blobs", "likes", "access", "discussions", "collections"}
 
 // DB is the database. It is safe for concurrent use.
 type DB struct {

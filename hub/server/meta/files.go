@@ -81,6 +81,26 @@ func unlink(tx *bbolt.Tx, id, sha string) (orphan bool, err error) {
 	}))
 }
 
+// RenewLFS makes a repo's link to a large file a new one when it is older than age.
+func (db *DB) RenewLFS(id, sha string, age time.Duration) error {
+	old, err := db.LFS(id, sha)
+	if err != nil || time.Since(old.Added) < age {
+		return err
+	}
+	return db.LinkLFS(id, sha, old.Size)
+}
+
+// HeldLFS tells whether any repo holds a large file.
+func (db *DB) HeldLFS(sha string) (held bool, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		return scan(tx, "lfsrepos", sha+"\x00", func(string, []byte) (bool, error) {
+			held = true
+			return false, nil
+		})
+	})
+	return held, err
+}
+
 // BlobInfo is what listings want to know of a blob.
 type BlobInfo struct {
 	Size int64  `json:"s"`           // of the file: for a pointer, of the large file
@@ -103,6 +123,11 @@ func (db *DB) Blobs(id string, hashes []string) (map[string]BlobInfo, error) {
 		return nil
 	})
 	return found, err
+}
+
+// DropBlobs forgets what is known of a repo's blobs. It is found out again.
+func (db *DB) DropBlobs(id string) error {
+	return db.update(func(tx *bbolt.Tx) error { return drop(tx, "blobs", id+"\x00") })
 }
 
 // PutBlobs notes what is known of blobs.

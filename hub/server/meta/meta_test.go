@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 func openDB(t *testing.T) (*DB, string) {
@@ -109,5 +111,32 @@ func TestLargeFileLinks(t *testing.T) {
 	}
 	if faults := db.Check(); len(faults) > 0 {
 		t.Error(faults)
+	}
+}
+
+// TestRenewLFS: a link is renewed when it is old, and only then.
+func TestRenewLFS(t *testing.T) {
+	db, _ := openDB(t)
+	if _, err := db.AddUser(User{Name: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	sha := strings.Repeat("ab", 32)
+	r, err := db.AddRepo(Repo{Type: Model, Namespace: "alice", Name: "a"}, func(Repo) (map[string]int64, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.RenewLFS(r.ID, sha, time.Hour); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a link that is not there: %v", err)
+	}
+	for age, renewed := range map[time.Duration]bool{2 * time.Hour: true, 30 * time.Minute: false} {
+		old := LFSLink{5, time.Now().Add(-age)}
+		err := db.update(func(tx *bbolt.Tx) error { return put(tx, "lfs", r.ID+"\x00"+sha, old) })
+		if err == nil {
+			err = db.RenewLFS(r.ID, sha, time.Hour)
+		}
+		link, readErr := db.LFS(r.ID, sha)
+		if err != nil || readErr != nil || link.Added.After(old.Added.Add(time.Minute)) != renewed || link.Size != 5 {
+			t.Errorf("a link of %s ago: %+v %v %v", age, link, err, readErr)
+		}
 	}
 }

@@ -44,6 +44,18 @@ type SpaceRun struct {
 	DevMode      bool                `json:"dev,omitempty"`
 	Secrets      map[string]Variable `json:"secrets,omitempty"`
 	Variables    map[string]Variable `json:"variables,omitempty"`
+	Storage      string              `json:"storage,omitempty"`
+	Volumes      []Volume            `json:"volumes,omitempty"`
+}
+
+// Volume is a repo that a Space wishes to see as a folder.
+type Volume struct {
+	Type      string `json:"type"`
+	Source    string `json:"source"` // namespace/name
+	MountPath string `json:"mountPath"`
+	Revision  string `json:"revision,omitempty"`
+	Path      string `json:"path,omitempty"`
+	ReadOnly  bool   `json:"readOnly"`
 }
 
 // Variable is a setting of a Space.
@@ -70,6 +82,11 @@ type Summary struct {
 // FullName is namespace/name.
 func (r *Repo) FullName() string { return r.Namespace + "/" + r.Name }
 
+// Called tells whether this is the repo's present name, in any case.
+func (r *Repo) Called(namespace, name string) bool {
+	return strings.EqualFold(r.Namespace, namespace) && strings.EqualFold(r.Name, name)
+}
+
 // Path is the repo's place below the address of the server: a model's name
 // alone, else with datasets/ or spaces/ in front.
 func (r *Repo) Path() string {
@@ -93,7 +110,7 @@ func (db *DB) AddRepo(r Repo, prepare func(Repo) (large map[string]int64, err er
 	}
 	r.ID, r.Created = newID(), time.Now().UTC()
 	r.Modified = r.Created
-	if old, err := db.Repo(r.Type, r.Namespace, r.Name); err == nil && strings.EqualFold(old.Name, r.Name) && strings.EqualFold(old.Namespace, r.Namespace) {
+	if old, err := db.Repo(r.Type, r.Namespace, r.Name); err == nil && old.Called(r.Namespace, r.Name) {
 		return old, fmt.Errorf("repo %s: %w", r.FullName(), ErrExists)
 	}
 	large, err := prepare(r)

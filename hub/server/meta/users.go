@@ -59,7 +59,7 @@ type Scope struct {
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // Names that would hide a route of the server.
-var reserved = map[string]bool{"api": true, "models": true, "datasets": true, "spaces": true, "resolve": true, "static": true, "_cas": true, "_lfs": true, "settings": true, "login": true}
+var reserved = map[string]bool{"api": true, "models": true, "datasets": true, "spaces": true, "collections": true, "resolve": true, "static": true, "_cas": true, "_lfs": true, "settings": true, "login": true}
 
 // CheckName tells whether a user, an organization or a repo may be called so.
 func CheckName(name string) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha1" // git's hash of a blob
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,31 +12,128 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
+	"regexp"
+	"strconv"
+	"strings"
 )
+
+// FileInfo is what the other Hub says of a file.
+type FileInfo struct {
+	Commit string // 40 or 64 hexadecimal digits
+	Hash   string // sha256 of a large file, else the id of its git blob
+	Size   int64
+}
+
+var hashPattern = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+// Info asks for a file; q is an address with /resolve/ or /raw/. The second result
+// says whether the token was needed.
+func (m *Mirror) Info(ctx context.Context, q Request) (FileInfo, bool, error) {
+	resp, private, err := m.ask(ctx, http.MethodHead, q, "")
+	if errors.Is(err, ErrUnreachable) {
+		var info FileInfo
+		if m.load(q, &info) != nil {
+			return FileInfo{}, false, err
+		}
+		return info, false, nil
+	}
+	if err != nil {
+		m.forget(q)
+		return FileInfo{}, false, err
+	}
+	resp.Body.Close()
+	info, err := fileInfo(resp.Header)
+	if err != nil {
+		return FileInfo{}, false, err
+	}
+	if private {
+		m.forget(q)
+		return info, true, nil
+	}
+	return info, false, m.keep(info, q, q.Pinned(info.Commit))
+}
+
+// fileInfo reads the headers of a file. They become names of files here, so that
+// only hashes will do.
+func fileInfo(h http.Header) (FileInfo, error) {
+	size := h.Get("X-Linked-Size")
+	if size == "" {
+		size = h.Get("Content-Length")
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	etag := h.Get("X-Linked-Etag")
+	if etag == "" {
+		etag = h.Get("ETag")
+	}
+	info := FileInfo{Commit: h.Get("X-Repo-Commit"), Hash: strings.Trim(strings.TrimPrefix(etag, "W/"), `"`), Size: n}
+	if err != nil || n < 0 || !hashPattern.MatchString(info.Commit) || !hashPattern.MatchString(info.Hash) {
+		return FileInfo{}, fmt.Errorf("the upstream hub describes a file by commit %q, ETag %q and size %q, which cannot be checked",
+			info.Commit, etag, size)
+	}
+	return info, nil
+}
 
 // ErrHash means that the other Hub sent other bytes than it announced.
 var ErrHash = errors.New("the upstream hub sent a file that does not have its hash")
 
+// File is a file that is kept. It is not removed before it is closed.
+type File struct {
+	*os.File
+	close func() error
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.close() }
+
 // Open opens a file that is kept. Call it after Info has allowed the caller to read
-// it.
-func (m *Mirror) Open(info FileInfo) (*os.File, error) {
-	f, err := os.Open(m.file(info.Hash))
+// it. A file is hashed when this process opens it for the first time; one that has
+// changed on disk is removed, and counts as absent.
+func (m *Mirror) Open(info FileInfo) (*File, error) {
+	name := fileName(info.Hash)
+	it := m.shelf.hold(name)
+	if it == nil {
+		return nil, os.ErrNotExist
+	}
+	f, err := os.Open(filepath.Join(m.dir, name))
+	if err == nil && !m.shelf.proved(it) {
+		if err = prove(f, info); err != nil {
+			f.Close()
+		}
+	}
 	if err != nil {
-		return nil, err
+		m.log.Warn("mirror: a file of the cache is spoiled and is fetched again", "hash", info.Hash, "error", err)
+		m.shelf.letGo(it)
+		m.shelf.drop(name)
+		return nil, errors.Join(os.ErrNotExist, err)
 	}
-	if stat, err := f.Stat(); err != nil || stat.Size() != info.Size {
-		return nil, errors.Join(err, f.Close(), os.ErrNotExist)
+	m.shelf.prove(it)
+	return &File{f, func() error {
+		m.shelf.letGo(it)
+		return f.Close()
+	}}, nil
+}
+
+// prove compares a file with its hash and goes back to its beginning.
+func prove(f *os.File, info FileInfo) error {
+	sum := hasher(info)
+	n, err := io.Copy(sum, f)
+	if err != nil {
+		return err
 	}
-	return f, nil
+	if got := hex.EncodeToString(sum.Sum(nil)); n != info.Size || got != info.Hash {
+		return fmt.Errorf("%d bytes of hash %s", n, got)
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
 }
 
 // holdBack is how many bytes at the end of a file are passed on only after its hash
 // is proved, so that a receiver of wrong bytes sees that they are not complete.
 const holdBack = 64 << 10
 
-// Fetch gets a file from the other Hub, writes it to w as it arrives, and keeps it.
-// If the hash is wrong w does not get the last bytes, and nothing is kept.
+// Fetch gets a file from the other Hub, writes it to w as it arrives, and keeps it
+// unless it is larger than the cache. If the hash is wrong w does not get the last
+// bytes, and nothing is kept.
 func (m *Mirror) Fetch(ctx context.Context, q Request, info FileInfo, w io.Writer) error {
 	defer m.locks.lock(info.Hash)()
 	if f, err := m.Open(info); err == nil { // another request has just fetched it
@@ -50,28 +146,43 @@ func (m *Mirror) Fetch(ctx context.Context, q Request, info FileInfo, w io.Write
 		return err
 	}
 	defer resp.Body.Close()
+	late := &lateWriter{w: w}
+	if !m.shelf.promise(info.Size) {
+		if err := copyProved(late, resp.Body, info); err != nil {
+			return err
+		}
+		return late.flush()
+	}
+	defer m.shelf.fulfil(info.Size)
 	temp, err := os.CreateTemp(filepath.Join(m.dir, "temp"), "file-*")
 	if err != nil {
 		return fmt.Errorf("keep file of the upstream hub: %w", err)
 	}
 	defer os.Remove(temp.Name()) // after the rename there is nothing to remove
 	defer temp.Close()
+	if err := copyProved(io.MultiWriter(temp, late), resp.Body, info); err != nil {
+		return err
+	}
+	if err := errors.Join(temp.Sync(), temp.Close()); err != nil {
+		return fmt.Errorf("keep file of the upstream hub: %w", err)
+	}
+	if err := m.shelf.put(temp.Name(), fileName(info.Hash), info.Size); err != nil {
+		return fmt.Errorf("keep file of the upstream hub: %w", err)
+	}
+	return late.flush()
+}
+
+// copyProved copies a file and compares it with its hash.
+func copyProved(w io.Writer, src io.Reader, info FileInfo) error {
 	sum := hasher(info)
-	late := &lateWriter{w: w}
-	n, err := io.Copy(io.MultiWriter(temp, sum, late), io.LimitReader(resp.Body, info.Size+1))
+	n, err := io.Copy(io.MultiWriter(sum, w), io.LimitReader(src, info.Size+1))
 	if err != nil {
 		return fmt.Errorf("fetch file from the upstream hub: %w", err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n != info.Size || got != info.Hash {
 		return fmt.Errorf("%w: %d bytes of hash %s, announced were %d of %s", ErrHash, n, got, info.Size, info.Hash)
 	}
-	if err := errors.Join(temp.Sync(), temp.Close()); err != nil {
-		return fmt.Errorf("keep file of the upstream hub: %w", err)
-	}
-	if err := os.Rename(temp.Name(), m.file(info.Hash)); err != nil {
-		return fmt.Errorf("keep file of the upstream hub: %w", err)
-	}
-	return late.flush()
+	return nil
 }
 
 // Range passes a part of a file on without keeping it.
@@ -89,6 +200,8 @@ func hasher(info FileInfo) hash.Hash {
 	fmt.Fprintf(h, "blob %d\x00", info.Size) // never fails
 	return h
 }
+
+func fileName(hash string) string { return filepath.Join("files", hash) }
 
 // lateWriter writes all but the last bytes; flush writes these.
 type lateWriter struct {
@@ -110,75 +223,4 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 func (l *lateWriter) flush() error {
 	_, err := l.w.Write(l.held)
 	return err
-}
-
-func (m *Mirror) file(hash string) string { return filepath.Join(m.dir, "files", hash) }
-
-// record is where the answer to a request is kept.
-func (m *Mirror) record(q Request) string {
-	sum := sha256.Sum256([]byte(q.Path + "?" + q.Query))
-	return filepath.Join(m.dir, "answers", hex.EncodeToString(sum[:])+".json")
-}
-
-// keep writes a record, whole or not at all.
-func (m *Mirror) keep(name string, value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("keep answer of the upstream hub: %w", err)
-	}
-	temp, err := os.CreateTemp(filepath.Join(m.dir, "temp"), "answer-*")
-	if err != nil {
-		return fmt.Errorf("keep answer of the upstream hub: %w", err)
-	}
-	defer os.Remove(temp.Name()) // after the rename there is nothing to remove
-	_, err = temp.Write(data)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return fmt.Errorf("keep answer of the upstream hub: %w", err)
-	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return fmt.Errorf("keep answer of the upstream hub: %w", err)
-	}
-	return nil
-}
-
-// forget removes a record.
-func (m *Mirror) forget(name string) {
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		m.log.Warn("forget answer of the upstream hub", "error", err)
-	}
-}
-
-// locks are mutexes by name, which exist while somebody holds or waits for them.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]*held
-}
-
-type held struct {
-	sync.Mutex
-	users int
-}
-
-// lock waits for a name and returns what lets go of it.
-func (l *locks) lock(name string) (unlock func()) {
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]*held{}
-	}
-	h := l.held[name]
-	if h == nil {
-		h = &held{}
-		l.held[name] = h
-	}
-	h.users++
-	l.mu.Unlock()
-	h.Lock()
-	return func() {
-		h.Unlock()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if h.users--; h.users == 0 {
-			delete(l.held, name)
-		}
-	}
 }

@@ -32,14 +32,26 @@ func RenderCard(markdown []byte, at Places) (string, error) {
 	if len(markdown) > MaxCard {
 		return "", fmt.Errorf("render card: %d bytes, shown are up to %d", len(markdown), MaxCard)
 	}
+	return toHTML(StripFrontMatter(markdown), at)
+}
+
+// RenderComment makes HTML of a comment as RenderCard does of a card.
+func RenderComment(markdown string, at Places) (string, error) {
+	if len(markdown) > MaxCard {
+		return "", fmt.Errorf("render comment: %d bytes, shown are up to %d", len(markdown), MaxCard)
+	}
+	return toHTML([]byte(markdown), at)
+}
+
+func toHTML(markdown []byte, at Places) (string, error) {
 	md := goldmark.New(
 		goldmark.WithExtensions(extension.Table, extension.Strikethrough, extension.Linkify),
 		goldmark.WithParserOptions(parser.WithASTTransformers(util.Prioritized(addresses{at}, 500))),
 		goldmark.WithRendererOptions(html.WithUnsafe()), // cards contain HTML; the policy decides what of it stays
 	)
 	var out bytes.Buffer
-	if err := md.Convert(StripFrontMatter(markdown), &out); err != nil {
-		return "", fmt.Errorf("render card: %w", err)
+	if err := md.Convert(markdown, &out); err != nil {
+		return "", fmt.Errorf("render markdown: %w", err)
 	}
 	return string(policy().SanitizeBytes(out.Bytes())), nil
 }

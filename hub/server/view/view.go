@@ -2,8 +2,8 @@
 // values that they show. It knows nothing of repositories or of HTTP.
 //
 // The pages need no script and load nothing from elsewhere. What people wrote is
-// text here, except a model card, which [Card.HTML] holds after RenderCard has
-// cleaned it.
+// text here, except a model card and comments, which [Card.HTML] and [Event.HTML]
+// hold after RenderCard or RenderComment has cleaned them.
 package view
 
 import (
@@ -39,6 +39,14 @@ type List struct {
 	Next  string // address of the next page; empty on the last
 }
 
+// Collection is a list of repos that somebody made.
+type Collection struct {
+	Page
+	Owner, Description string
+	Private            bool
+	Repos              []RepoLine
+}
+
 // RepoLine is a repo in a list.
 type RepoLine struct {
 	Name, Href string
@@ -55,6 +63,7 @@ type Repo struct {
 	Href     string // of its card
 	Files    string // address of its files
 	History  string // address of its commits
+	Talks    string // address of its discussions
 	Revision string
 	Private  bool
 	Gated    bool
@@ -124,6 +133,64 @@ type History struct {
 
 // Commit is a line of the history.
 type Commit struct{ ID, Short, Title, Author, When, Href string }
+
+// Talks is a page of discussions and pull requests.
+type Talks struct {
+	Page
+	Repo    Repo
+	Choices []Choice
+	Lines   []TalkLine
+	Next    string // address of the next page; empty on the last
+}
+
+// Choice is a link to a part of a list.
+type Choice struct {
+	Text, Href string
+	Shown      bool // this part is shown
+}
+
+// TalkLine is a discussion in a list.
+type TalkLine struct {
+	Href, Title, Author, When string
+	Number                    string // such as #3
+	Kind                      string // Discussion or Pull request
+	Status                    string // open, closed, draft or merged
+	Comments                  string
+}
+
+// Talk is one discussion or pull request.
+type Talk struct {
+	Page
+	Repo   Repo
+	Line   TalkLine
+	Base   string // branch that a pull request is for
+	Events []Event
+	Change *Change // of a pull request
+}
+
+// Event is something that happened in a discussion.
+type Event struct {
+	ID, Author, When string
+	HTML             string // of a comment, cleaned; empty if it is no comment
+	Edited           bool
+	Text             string // what else happened
+}
+
+// Change is what a pull request does to the files.
+type Change struct {
+	Conflicts []string // files that both sides changed
+	Files     []FileDiff
+	Note      string // why there is nothing, or not all
+}
+
+// FileDiff is the change of one file.
+type FileDiff struct {
+	Name  string
+	Lines []DiffLine
+}
+
+// DiffLine is a line of a diff; Kind is add, del, at or same.
+type DiffLine struct{ Kind, Text string }
 
 // Fault is a page that says what went wrong.
 type Fault struct {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	Life    time.Duration // of an access token; default one hour
 	Grace   time.Duration // how long an abandoned xorb is kept; default 48 hours
 	Reuse   time.Duration // how long a xorb is kept after its last use; default one hour
+	Limits  Limits        // of what waits; default none
 	Logger  *slog.Logger  // default discards
 }
 
@@ -49,7 +51,7 @@ func NewBridge(c Config) (*Bridge, error) {
 	if c.Objects == nil {
 		return nil, errors.New("new xet bridge: no store for files given; set Config.Objects")
 	}
-	store, err := NewStore(c.Dir)
+	store, err := NewStore(c.Dir, c.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("new xet bridge: %w", err)
 	}
@@ -210,6 +212,11 @@ func (b *Bridge) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		fail(w, http.StatusRequestEntityTooLarge, err.Error())
 	case isInvalid(err):
 		fail(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, ErrUserFull): // 429 would be right too, but hf_xet says nothing then for minutes
+		fail(w, http.StatusRequestEntityTooLarge, err.Error())
+	case errors.Is(err, ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		w.Header().Set("Retry-After", "60")
+		fail(w, http.StatusInsufficientStorage, ErrFull.Error())
 	default:
 		b.cfg.Logger.ErrorContext(r.Context(), "take upload", "path", r.URL.Path, "error", err)
 		fail(w, http.StatusInternalServerError, errServer)

@@ -18,6 +18,12 @@ var (
 	ErrNoXorb    = errors.New("a xorb that a file needs was not uploaded")
 )
 
+// Why a xorb is not taken now, though nothing is wrong with it.
+var (
+	ErrUserFull = errors.New("too much of yours waits to become files; finish or abandon an upload, and try again in an hour")
+	ErrFull     = errors.New("the server has no place for more uploads; try again later")
+)
+
 // invalid are the errors that are the client's fault.
 var invalid = []error{
 	ErrFormat, ErrTruncated, ErrTooLarge, ErrChunkSize, ErrXorbHash, ErrRange,

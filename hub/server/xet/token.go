@@ -23,12 +23,15 @@ type Grant struct {
 // scope is the name under which a grant's xorbs are stored. It does not say who or
 // where.
 func (g Grant) scope() string {
-	h := sha256.New()
-	for _, part := range []string{g.User, g.Repo, g.Ref} {
-		sum := sha256.Sum256([]byte(part))
-		h.Write(sum[:]) // never fails
+	name := func(parts ...string) string {
+		h := sha256.New()
+		for _, part := range parts {
+			sum := sha256.Sum256([]byte(part))
+			h.Write(sum[:]) // never fails
+		}
+		return hex.EncodeToString(h.Sum(nil))
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return name(g.User) + "/" + name(g.Repo, g.Ref)
 }
 
 // errToken is what every token gets that was not issued here or is too old.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package ckpt
 
 import (
@@ -6,8 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +38,7 @@ func TestChild(t *testing.T) {
 		opened(t, Config{Dir: dir})
 	case "save": // and be killed before change number at
 		count := 0
-		m, err := open(Config{Dir: dir, Keep: 2}, func(string) error {
+		m, err := open(Config{Dir: dir, Keep: 2}, func(string, string) error {
 			if count++; count == at {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -54,6 +57,22 @@ func TestChild(t *testing.T) {
 	}
 }
 
+// TestTwoProcesses starts a second process on the folder.
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	opened(t, Config{Dir: dir})
+	out, err := child(t, "open", dir, 0)
+	host, _ := os.Hostname()
+	want := fmt.Sprintf("used by process %d on %s; stop it or choose another folder", os.Getpid(), host)
+	if err == nil || !strings.Contains(out, want) {
+		t.Errorf("the second process: %v, %s", err, out)
+	}
+	var locked *LockedError
+	if _, err := Open(Config{Dir: dir}); !errors.As(err, &locked) || locked.Dir != dir {
+		t.Errorf("the same process: %v", err)
+	}
+}
+
 // twoSteps makes a folder with checkpoints of steps 1 and 2, and what a killed process
 // may have left.
 func twoSteps(t *testing.T, dir string) {
@@ -66,16 +85,6 @@ func twoSteps(t *testing.T, dir string) {
 	orphan := strings.Repeat("ab", 32)
 	must(t, os.MkdirAll(filepath.Join(dir, objectsDir, "ab"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, objectsDir, "ab", orphan), []byte("left"), 0o644))
-}
-
-// clean fails if the folder holds more or less than its checkpoints need.
-func clean(t *testing.T, dir string, m *Manager) {
-	t.Helper()
-	used := m.used()
-	files := tree(t, dir)
-	if len(files) != len(used)+len(m.steps) {
-		t.Errorf("%d checkpoints name %d objects, the folder holds %v", len(m.steps), len(used), files)
-	}
 }
 
 // TestKill kills a process before every change that opening and saving make to the disk.
@@ -127,7 +136,7 @@ func TestEveryWriteFails(t *testing.T) {
 	for at := 1; ; at++ {
 		dir := filepath.Join(t.TempDir(), "checkpoints")
 		count := 0
-		m, err := open(Config{Dir: dir, Keep: 1}, func(string) error {
+		m, err := open(Config{Dir: dir, Keep: 1}, func(string, string) error {
 			if count++; count == at {
 				return syscall.ENOSPC
 			}
@@ -173,10 +182,47 @@ func TestEveryWriteFails(t *testing.T) {
 	}
 }
 
+// TestOrder holds what no kill shows and a power cut would: bytes are on the disk before
+// their name is, objects with their names before the manifest, and the manifest with its
+// name before anything is removed.
+func TestOrder(t *testing.T) {
+	var ops []string
+	m, err := open(Config{Dir: t.TempDir(), Keep: 1}, func(op, name string) error {
+		ops = append(ops, op+" "+name)
+		return nil
+	})
+	must(t, err)
+	defer m.Close()
+	save(t, m, snapshot(1))
+	ops = nil
+	save(t, m, snapshot(2))
+	at := func(op string) int {
+		i := slices.Index(ops, op)
+		if i < 0 {
+			t.Fatalf("there is no %q in %q", op, ops)
+		}
+		return i
+	}
+	manifest := at("create steps/2.json")
+	for _, tensor := range snapshot(2).Tensors[1:] {
+		object := objectPath(hashOf(tensor.Data))
+		if i := at("sync " + object); i > at("rename "+object) || at("rename "+object) > at("sync folder "+path.Dir(object)) || at("sync folder "+path.Dir(object)) > manifest {
+			t.Errorf("%s: %q", object, ops)
+		}
+	}
+	if named := at("sync folder steps"); at("sync steps/2.json") > at("rename steps/2.json") || at("rename steps/2.json") > named || named > at("remove steps/1.json") {
+		t.Errorf("manifest: %q", ops)
+	}
+	gone := slices.IndexFunc(ops, func(op string) bool { return strings.HasPrefix(op, "remove objects/") })
+	if gone < at("remove steps/1.json") || ops[gone-1] != "sync folder steps" {
+		t.Errorf("an object went before the manifest that named it: %q", ops)
+	}
+}
+
 // TestErrorIsToldByNextSave holds that a failed save is not lost when nobody waits.
 func TestErrorIsToldByNextSave(t *testing.T) {
 	broken := false
-	m, err := open(Config{Dir: t.TempDir()}, func(op string) error {
+	m, err := open(Config{Dir: t.TempDir()}, func(op, _ string) error {
 		if broken && op == "create" {
 			return syscall.EIO
 		}
@@ -199,9 +245,6 @@ func TestErrorIsToldByNextSave(t *testing.T) {
 
 // TestFileSizeLimit lets the system itself refuse a write.
 func TestFileSizeLimit(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("there is no such limit")
-	}
 	dir := t.TempDir()
 	m := opened(t, Config{Dir: dir})
 	save(t, m, snapshot(1))
