@@ -1,0 +1,56 @@
+package trainer
+
+import (
+	"fmt"
+
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// spare is how much more room an encoder has in validation, where nothing is to be
+// dropped.
+const spare = 4
+
+// compileScore measures a batch without learning from it.
+func (l *learner) compileScore() (*program, error) {
+	c := l.learnerConfig
+	c.Teach = false
+	if !c.Model.Plain() {
+		c.Learn.Capacity = min(c.Learn.Capacity*spare, float64(c.Model.Router.NumEncoders))
+	}
+	in := l.batchInputs()
+	for _, spec := range l.specs {
+		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
+	}
+	return compile(l.backend, "score", in, func(in map[string]*Node, out *outputs) {
+		m := c.measure(func(name string) *Node {
+			if n := in["p/"+name]; n != nil {
+				return n
+			}
+			panic(fmt.Errorf("the model has no tensor %q", name))
+		}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+		out.add("rows", m.rows)
+		out.add("stats", m.stats)
+	})
+}
+
+// score returns the cross-entropy of each text of a batch, and the batch's counts.
+func (l *learner) score(batch rowsOfBatch) (rows, stats []float32, err error) {
+	if l.scorer == nil {
+		if l.scorer, err = l.compileScore(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := l.put(batch); err != nil {
+		return nil, nil, err
+	}
+	out, err := l.scorer.run(l.state)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer out.finalize()
+	if rows, err = read[float32](out["rows"], l.Batch); err != nil {
+		return nil, nil, err
+	}
+	stats, err = read[float32](out["stats"], numStats)
+	return rows, stats, err
+}
