@@ -190,7 +190,7 @@ func countParts(list []string) (n int) {
 
 // notedParts is how many parts the notes of an upload name.
 func notedParts(dir string) int {
-	files, _ := filepath.Glob(filepath.Join(dir+"-notes", "*"))
+	files, _ := filepath.Glob(filepath.Join(dir+"-notes", "*.json")) // without those being written
 	n := 0
 	for _, file := range files {
 		var notes struct{ ETags map[string]string }
