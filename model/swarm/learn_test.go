@@ -164,3 +164,102 @@ func TestLearnable(t *testing.T) {
 		}
 	}
 }
+
+// TestLearnGradient compares the gradient of a weighted sum of the logits, by some
+// elements of every tensor, with central differences of the float64 reference. The
+// plan does not change on the way; the gates do.
+func TestLearnGradient(t *testing.T) {
+	for _, kind := range []mamba.Kind{mamba.Mamba2, mamba.Mamba1} {
+		testkit.Backends(t, func(t *testing.T, b compute.Backend) {
+			c := tinySwarm(kind)
+			c.Base.ScanForm = mamba.ScanAssociative
+			src := lively(c, 3)
+			const T = 12
+			rng := rand.New(rand.NewPCG(2, 2))
+			ids := make([]int32, T)
+			for i := range ids {
+				ids[i] = int32(rng.IntN(c.Base.VocabSize))
+			}
+			coefficients := make([]float64, T*c.Base.VocabSize)
+			for i := range coefficients {
+				coefficients[i] = float64(float32(rng.NormFloat64()))
+			}
+			got := learnGradient(t, b, c, src, ids, coefficients)
+			slots := planOf(t, c, src, ids, "")
+			loss := func() float64 {
+				plan := planOf(t, c, src, ids, "")
+				for i := range plan {
+					if fmt.Sprint(plan[i].slots) != fmt.Sprint(slots[i].slots) {
+						t.Fatal("a difference changed the plan")
+					}
+				}
+				sum := 0.0
+				for at, logits := range newReference(c, src).run(ids, plan) {
+					for v, x := range logits {
+						sum += coefficients[at*c.Base.VocabSize+v] * x
+					}
+				}
+				return sum
+			}
+			for _, spec := range c.Tensors() {
+				if spec.Name == "backbone.router.bias" {
+					continue // it has none: it counts for the choice alone
+				}
+				values, scale := src[spec.Name].values, 1.0
+				for _, g := range got[spec.Name] {
+					scale = max(scale, math.Abs(float64(g)))
+				}
+				for range 6 {
+					i := rng.IntN(len(values))
+					before := values[i]
+					values[i] = before + 1e-3 // weights are f32: smaller steps are lost in their rounding
+					up, above := loss(), float64(values[i])
+					values[i] = before - 1e-3
+					down, below := loss(), float64(values[i])
+					values[i] = before
+					want := (up - down) / (above - below)
+					if e := math.Abs(float64(got[spec.Name][i])-want) / scale; !(e <= 2e-3) {
+						t.Errorf("%s[%d]: graph %.6g, differences %.6g (%.1g of the largest, %.3g)", spec.Name, i, got[spec.Name][i], want, e, scale)
+					}
+				}
+			}
+		})
+	}
+}
+
+// learnGradient is the graph's gradient by the names of a checkpoint.
+func learnGradient(t *testing.T, b compute.Backend, c Config, src memorySource, ids []int32, coefficients []float64) map[string][]float32 {
+	t.Helper()
+	names, values := stacked(c, src)
+	weights := make([]float32, len(coefficients))
+	for i, v := range coefficients {
+		weights[i] = float32(v)
+	}
+	exec, err := NewExec(b, func(nodes []*Node) []*Node {
+		w := weightsBy(names, nodes[2:])
+		l := c.Learn(w, nodes[0], nil, LearnConfig{Capacity: 5})
+		logits := c.Base.Head(w, func(string) *Node { return w("embeddings.weight") }, l.Hidden)
+		return Gradient(ReduceAllSum(Mul(logits, nodes[1])), nodes[2:]...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := []any{tensors.FromFlatDataAndDimensions(ids, 1, len(ids)), tensors.FromFlatDataAndDimensions(weights, 1, len(ids), c.Base.VocabSize)}
+	out, err := exec.Call(append(in, values...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]float32{}
+	for i, name := range names {
+		flat := tensors.MustCopyFlatData[float32](out[i])
+		if rest, ok := strings.CutPrefix(name, "backbone.encoders.layers."); ok {
+			size := len(flat) / c.Router.NumEncoders
+			for e := range c.Router.NumEncoders {
+				got[fmt.Sprintf("backbone.encoders.%d.layers.%s", e, rest)] = flat[e*size:][:size]
+			}
+			continue
+		}
+		got[name] = flat
+	}
+	return got
+}
