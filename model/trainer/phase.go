@@ -39,15 +39,29 @@ func (t *Trainer) begin(leg leg) (*learner, error) {
 	if leg.phase.Kind == Branch {
 		p = p.Encoder(t.Model, leg.encoder)
 	}
-	l, err := newLearner(t.Backend, c, p)
-	if err != nil {
+	if err := t.prepare(leg, c, p); err != nil {
 		return nil, err
 	}
-	if err := t.resumeLearner(l); err != nil {
-		l.close()
-		return nil, err
+	return t.learner, t.resumeLearner(t.learner)
+}
+
+// prepare brings a model to the device; the branches of a phase share their programs.
+func (t *Trainer) prepare(leg leg, c learnerConfig, p Params) (err error) {
+	if t.learner != nil && leg.phase.Kind == Branch && t.prepared == leg.phase.Kind {
+		return t.learner.load(p)
 	}
-	return l, nil
+	t.release()
+	t.learner, err = newLearner(t.Backend, c, p)
+	t.prepared = leg.phase.Kind
+	return err
+}
+
+// release frees what is on the device.
+func (t *Trainer) release() {
+	if t.learner != nil {
+		t.learner.close()
+	}
+	t.learner = nil
 }
 
 // learnerConfig says what a leg computes and which tensors learn.

@@ -41,6 +41,8 @@ type Trainer struct {
 	params   Params // the model as of the last leg's end, or its plain base until the swarm is made
 	state    state
 	resume   *ckpt.Snapshot // taken up by the first leg
+	learner  *learner       // of the last leg
+	prepared Kind           // the phase that it was made for
 
 	skipped int64 // steps in a row
 	began   time.Time
@@ -100,6 +102,7 @@ func (t *Trainer) Step() int64 { return t.state.Steps }
 // Run goes through the plan and returns the trained model. When ctx ends it saves a
 // checkpoint and returns ctx's error.
 func (t *Trainer) Run(ctx context.Context) (Params, error) {
+	defer t.release()
 	t.began, t.tokens = time.Now(), t.state.Tokens
 	for t.state.Leg < len(t.legs) {
 		if err := t.run(ctx, t.legs[t.state.Leg]); err != nil {
@@ -124,7 +127,6 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	if err != nil {
 		return err
 	}
-	defer l.close()
 	loader, err := t.loader(leg)
 	if err != nil {
 		return err
