@@ -2,7 +2,8 @@
 # Python's huggingface_hub downloads through a hub that mirrors another one, also
 # when that is gone.
 . "$(dirname "$0")/lib.sh"
-hf=$(python_client hf-2.4.0)/bin/hf
+venv=$(python_client hf-2.4.0)
+hf=$venv/bin/hf
 hub_start
 export HF_TOKEN=$TOKEN HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1
 python3 scripts/judges/xet/files.py "$WORK/files"

@@ -64,7 +64,7 @@ for round in first changed; do
 	upload "alice/big-$round" "$WORK/big"
 	for repo in alice/big "alice/big-$round"; do
 		rm -rf "$WORK/down"
-		HF_HOME=$WORK/home-down "$deps/bin/hf" download "$repo" big.bin --local-dir "$WORK/down" >"$WORK/out" 2>&1 || fail "hf download $repo: $(cat "$WORK/out")"
+		HF_HOME=$WORK/home-down "$hf" download "$repo" big.bin --local-dir "$WORK/down" >"$WORK/out" 2>&1 || fail "hf download $repo: $(cat "$WORK/out")"
 		[ "$(sha256sum <"$WORK/big/big.bin")" = "$(sha256sum <"$WORK/down/big.bin")" ] || fail "$repo, $round: another sha256"
 	done
 	printf 'changed' | dd of="$WORK/big/big.bin" bs=1 seek=50000000 conv=notrunc status=none
@@ -74,8 +74,8 @@ say "100 MB, changed in the middle, to the same repo and to another: same sha256
 
 # Who may not write proposes: the client opens a pull request and adds to it.
 count=$(shards)
-HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$deps/bin/hf" upload alice/python "$WORK/files/mixed.bin" of-bob.bin --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a file: $(cat "$WORK/out")"
-HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$deps/bin/hf" upload alice/python "$WORK/files" of-bob --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a folder: $(cat "$WORK/out")"
+HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$hf" upload alice/python "$WORK/files/mixed.bin" of-bob.bin --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a file: $(cat "$WORK/out")"
+HF_TOKEN=$BOB HF_HOME=$WORK/home-bob "$hf" upload alice/python "$WORK/files" of-bob --create-pr >"$WORK/out" 2>&1 || fail "hf upload --create-pr of a folder: $(cat "$WORK/out")"
 [ "$(shards)" -gt "$count" ] || fail "hf upload --create-pr did not go through Xet"
 for path in refs%2Fpr%2F1/of-bob.bin refs%2Fpr%2F2/of-bob/mixed.bin; do
 	[ "$(curl -sfL "$HUB/alice/python/resolve/$path" | sha256sum)" = "$(sha256sum <"$WORK/files/mixed.bin")" ] || fail "$path: another sha256"
