@@ -3,11 +3,7 @@
 # way round. HF names the `hf` of huggingface_hub 2.4.0, which else is installed.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
-hf=${HF:-$CACHE/cache/bin/hf}
-if [ ! -x "$hf" ]; then
-	python3 -m venv "$CACHE/cache"
-	"$CACHE/cache/bin/pip" install -q huggingface_hub==2.4.0
-fi
+hf=${HF:-$(python_client hf-2.4.0)/bin/hf}
 fail() {
 	echo "login judge: $*" >&2
 	exit 1

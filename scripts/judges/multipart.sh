@@ -4,11 +4,7 @@
 # else is installed.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
-hf=${HF:-$CACHE/cache/bin/hf}
-if [ ! -x "$hf" ]; then
-	python3 -m venv "$CACHE/cache"
-	"$CACHE/cache/bin/pip" install -q huggingface_hub==2.4.0
-fi
+hf=${HF:-$(python_client hf-2.4.0)/bin/hf}
 hub_start -multipart 100000000
 export HF_ENDPOINT=$HUB HF_TOKEN=$TOKEN HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_XET=1
 folder=$WORK/folder
