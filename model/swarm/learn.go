@@ -45,13 +45,6 @@ func (c Config) Learnable() error {
 	return nil
 }
 
-// Stacked returns the name under which a training graph holds a tensor of all
-// encoders, [E, …], for one of them: layers.{l}.… of encoder e is a row of
-// encoders.layers.{l}.….
-func Stacked(layer int, name string) string {
-	return fmt.Sprintf("backbone.encoders.layers.%d.%s", layer, name)
-}
-
 // Learn is the differentiable forward pass of a batch: the router plans each text,
 // chunks are dispatched to [E, capacity·C] rows, one batched product for all
 // encoders, and collected again for the scan, which runs once over all slots.

@@ -98,32 +98,37 @@ func (l *learner) prefixed(prefix string, names []string, donate bool) []input {
 	return in
 }
 
-func (l *learner) batchInputs() []input {
-	return []input{
+// measureInputs are a batch and all tensors of the model.
+func (l *learner) measureInputs() []input {
+	in := []input{
 		{"ids", shapes.Make(dtypes.Int32, l.Batch, l.SeqLen+1), true},
 		{"encoder", shapes.Make(dtypes.Int32, l.Batch), true},
 		{"weight", shapes.Make(dtypes.Float32, l.Batch), true},
 	}
+	for _, spec := range l.specs {
+		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
+	}
+	return in
+}
+
+// measureFrom is measure over measureInputs.
+func (c *learnerConfig) measureFrom(in map[string]*Node) measured {
+	return c.measure(func(name string) *Node {
+		if n := in["p/"+name]; n != nil {
+			return n
+		}
+		panic(fmt.Errorf("the model has no tensor %q", name))
+	}, batchNodes{in["ids"], in["encoder"], in["weight"]})
 }
 
 // compileGradients adds a batch's gradients to g/.
 func (l *learner) compileGradients() (*program, error) {
-	in := l.batchInputs()
-	for _, spec := range l.specs {
-		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
-	}
-	in = append(in, l.prefixed("g/", l.trainable, true)...)
+	in := append(l.measureInputs(), l.prefixed("g/", l.trainable, true)...)
 	return compile(l.backend, "gradients", in, func(in map[string]*Node, out *outputs) {
-		w := func(name string) *Node { return in["p/"+name] }
-		m := l.measure(func(name string) *Node {
-			if n := w(name); n != nil {
-				return n
-			}
-			panic(fmt.Errorf("the model has no tensor %q", name))
-		}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+		m := l.measureFrom(in)
 		by := make([]*Node, len(l.trainable))
 		for i, name := range l.trainable {
-			by[i] = w(name)
+			by[i] = in["p/"+name]
 		}
 		for i, grad := range Gradient(m.loss, by...) {
 			out.add("g/"+l.trainable[i], Add(in["g/"+l.trainable[i]], grad))

@@ -55,7 +55,7 @@ type measured struct {
 }
 
 // measure builds the forward pass and all losses.
-// w holds all tensors by full name; owned are the encoders that a domain has, [E].
+// w holds all tensors by full name.
 func (c *learnerConfig) measure(w mamba.Weights, in batchNodes) measured {
 	g, T := in.ids.Graph(), in.ids.Shape().Dimensions[1]-1
 	net := c.network()

@@ -1,10 +1,6 @@
 package trainer
 
-import (
-	"fmt"
-
-	. "github.com/gomlx/gomlx/core/graph"
-)
+import . "github.com/gomlx/gomlx/core/graph"
 
 // spare is how much more room an encoder has in validation, where nothing is to be
 // dropped.
@@ -17,17 +13,8 @@ func (l *learner) compileScore() (*program, error) {
 	if !c.Model.Plain() {
 		c.Learn.Capacity = min(c.Learn.Capacity*spare, float64(c.Model.Router.NumEncoders))
 	}
-	in := l.batchInputs()
-	for _, spec := range l.specs {
-		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
-	}
-	return compile(l.backend, "score", in, func(in map[string]*Node, out *outputs) {
-		m := c.measure(func(name string) *Node {
-			if n := in["p/"+name]; n != nil {
-				return n
-			}
-			panic(fmt.Errorf("the model has no tensor %q", name))
-		}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+	return compile(l.backend, "score", l.measureInputs(), func(in map[string]*Node, out *outputs) {
+		m := c.measureFrom(in)
 		out.add("rows", m.rows)
 		out.add("stats", m.stats)
 	})
