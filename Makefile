@@ -61,12 +61,13 @@ lint: ## check format, vet, staticcheck
 check: setup lint ## the quick part of test: lint, unit tests on the go back end alone
 	MES_TEST_BACKEND=go go test -vet=off -short ./...
 
-test: ## everything that CI runs; judges and space are apart
+test: ## everything that CI runs; the judges and the Space where CI=true
 	@scripts/setup.sh --test
 	@$(MAKE) --no-print-directory lint
 	@scripts/fresh.sh
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory unit
+	@if [ "$${CI:-}" = true ]; then $(MAKE) --no-print-directory judges space; fi
 
 unit: ## tests on the go back end and xla:cpu, the browser test, the fuzz seeds
 	go test -vet=off -timeout 20m ./...
