@@ -53,7 +53,7 @@ if [ "$(id -u)" = 0 ]; then
 	user=(setpriv --reuid=1000 --regid=1000 --clear-groups)
 fi
 as() {
-	(cd "$work/home" && "${user[@]}" env -i HOME="$work/home" PATH="$(dirname "$(command -v go)"):/usr/bin:/bin" \
+	(cd "$work/home" && exec "${user[@]}" env -i HOME="$work/home" PATH="$(dirname "$(command -v go)"):/usr/bin:/bin" \
 		GOPROXY="$(go env GOPROXY)" GONOSUMDB="$(go env GONOSUMDB)" GOFLAGS=-modcacherw GOTOOLCHAIN=local "$@")
 }
 
