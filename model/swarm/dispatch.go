@@ -38,8 +38,13 @@ func placesFor(slots, T, banks int) int {
 func newDispatch(slots [][]int, T, banks int) dispatch {
 	k := len(slots[0])
 	tiles := tilesFor(T)
-	tile := tiles[len(tiles)-1]
-	d := dispatch{order: make([]int32, placesFor(k, T, banks)), places: make([]int32, k*T), starts: make([]int32, banks+1)}
+	return sortRows(slots, k, T, placesFor(k, T, banks), tiles[len(tiles)-1], banks)
+}
+
+// sortRows is newDispatch for T tokens, of which those without slots are padding, with
+// so many places in all and an encoder's beginning at a multiple of tile.
+func sortRows(slots [][]int, k, T, places, tile, banks int) dispatch {
+	d := dispatch{order: make([]int32, places), places: make([]int32, k*T), starts: make([]int32, banks+1)}
 	rows := map[int][]int32{}
 	for t, active := range slots {
 		for s, e := range active {

@@ -78,25 +78,35 @@ func entering(name string) bool {
 }
 func leaving(name string) bool { return !entering(name) }
 
-// encodeGrouped is encode for one sequence whose slots change their encoders on the
+// grouping computes f over rows, each with the weights of its own encoder, as
+// [groups.apply] says.
+type grouping interface {
+	apply(prefix string, uses func(name string) bool, rows *Node, width int, f func(w mamba.Weights, rows *Node) *Node) *Node
+}
+
+// encodeGrouped is encode for texts whose slots change their encoders on the
 // way: the scan runs once over all tokens, since a slot hands its state on.
-// x: [1, T, d]. Returns one [1, T, d] per slot.
-func (c Config) encodeGrouped(core mamba.Weights, g groups, x *Node, states []mamba.State, span mamba.Span) ([]*Node, []mamba.State) {
-	k, T, d, di := c.Slots(), x.Shape().Dimensions[1], c.Base.DModel, c.Base.DInner()
-	span.Mask = repeat(span.Mask, k)
-	u := repeat(x, k) // [k, T, d]
+// x: [B, T, d]; rows are numbered by slot, text and token. Returns one [B, T, d] per
+// slot.
+func (c Config) encodeGrouped(core mamba.Weights, g grouping, x *Node, states []mamba.State, span mamba.Span) ([]*Node, []mamba.State) {
+	B, T := x.Shape().Dimensions[0], x.Shape().Dimensions[1]
+	k, d, di := c.Slots(), c.Base.DModel, c.Base.DInner()
+	if span.Mask != nil {
+		span.Mask = repeat(span.Mask, k)
+	}
+	u := repeat(x, k) // [k·B, T, d]
 	next := make([]mamba.State, len(states))
 	for l, state := range states {
 		layer := fmt.Sprintf("layers.%d.", l)
-		entered := g.apply(layer, entering, Reshape(c.Base.RMSNormalize(u), k*T, d), c.Base.InProjDim(), c.Base.In)
-		y, z, after := c.Base.Scan(core.In(layer), Reshape(entered, k, T, c.Base.InProjDim()), state, span) // [k, T, di]
+		entered := g.apply(layer, entering, Reshape(c.Base.RMSNormalize(u), k*B*T, d), c.Base.InProjDim(), c.Base.In)
+		y, z, after := c.Base.Scan(core.In(layer), Reshape(entered, k*B, T, c.Base.InProjDim()), state, span) // [k·B, T, di]
 		next[l] = after
-		left := g.apply(layer, leaving, Reshape(c.Base.Gate(y, z), k*T, di), d, c.Base.Out)
-		u = Add(u, Reshape(left, k, T, d))
+		left := g.apply(layer, leaving, Reshape(c.Base.Gate(y, z), k*B*T, di), d, c.Base.Out)
+		u = Add(u, Reshape(left, k*B, T, d))
 	}
 	slots := make([]*Node, k)
 	for s := range slots {
-		slots[s] = Slice(u, AxisRange(s, s+1))
+		slots[s] = Slice(u, AxisRange(s*B, (s+1)*B))
 	}
 	return slots, next
 }

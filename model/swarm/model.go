@@ -34,6 +34,7 @@ type Model struct {
 
 	encoder map[string]shapes.Shape // an encoder's tensors by name within a bank
 	onGPU   bool
+	batch   batchShape // of texts that are judged side by side
 
 	mu       sync.Mutex
 	programs map[programKey]*pending
@@ -56,6 +57,7 @@ func Load(b compute.Backend, cfg Config, src Source, opts Options) (*Model, erro
 		return nil, err
 	}
 	m.onGPU = mamba.OnGPU(b)
+	m.batch = batchOn(m.onGPU)
 	if !cfg.Plain() {
 		m.encoder = cfg.encoderShapes(m.encoderPrecision())
 		if err := m.loadRouter(); err != nil {
@@ -162,6 +164,9 @@ func (m *Model) encoderPrecision() Precision {
 
 // Backend returns the back end that the model runs on.
 func (m *Model) Backend() compute.Backend { return m.backend }
+
+// Router returns the model's router, nil for a plain model.
+func (m *Model) Router() *router.Router { return m.router }
 
 // Pool returns the encoders' pool, nil for a plain model.
 func (m *Model) Pool() *Pool { return m.pool }

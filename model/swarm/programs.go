@@ -27,6 +27,7 @@ const (
 	encoderStage              // ids to hidden states [1, T, d]
 	decoderStage              // hidden states [1, T, d] to output, whatever the slots
 	drawStage                 // a token to several drawn ones
+	batchStage                // ids of several texts to output
 )
 
 // output says what a program returns beside the states.
@@ -36,6 +37,7 @@ const (
 	lastLogits    output = iota // logits [1, V] of the last token
 	allLogits                   // logits [T, V]
 	hiddenStates                // [T, d] after the final norm
+	likelihoods                 // [T, 2], see judge
 	mergeEncoders               // none: the program of encoder_fusion weights
 )
 
@@ -44,6 +46,7 @@ type programKey struct {
 	tokens int
 	stage  stage
 	output output // of the last stage
+	banks  int    // of batchStage
 }
 
 // pending is a program that is compiled or being compiled.
@@ -122,6 +125,7 @@ const (
 	inputOrder   = "order"   // [M], see dispatch
 	inputPlaces  = "places"  // [k·T]
 	inputStarts  = "starts"  // [banks+1]
+	inputTargets = "targets" // [T], what follows each token
 )
 
 func stateName(i int) string        { return fmt.Sprintf("state.%d", i) }
@@ -163,8 +167,11 @@ func (m *Model) build(key programKey) (*program, error) {
 	name := fmt.Sprintf("%s-%d-tokens", m.cfg.Base.Kind, key.tokens)
 	return compile(m.backend, name, m.tensorShape, func(in *inputs) []*Node {
 		b := &graphBuilder{m: m, in: in, T: key.tokens, core: mamba.Weights(in.get).In("backbone.")}
-		if key.stage == drawStage {
+		switch key.stage {
+		case drawStage:
 			return b.draw()
+		case batchStage:
+			return b.batch(key.banks)
 		}
 		b.length()
 		var x *Node
@@ -279,7 +286,11 @@ func (b *graphBuilder) finish(x *Node, out output) *Node {
 		last := Sub(b.span.Length, Const(b.in.g, int32(1)))
 		x = Reshape(Gather(x, Reshape(last, 1, 1)), 1, d)
 	}
-	return b.m.cfg.Base.Head(b.core, b.m.head(b.in), x)
+	logits := b.m.cfg.Base.Head(b.core, b.m.head(b.in), x)
+	if out == likelihoods {
+		return judge(logits, b.in.add(inputTargets, shapes.Make(dtypes.Int32, b.T)))
+	}
+	return logits
 }
 
 // head returns the weights of the LM head: its own matrix, or the embedding.

@@ -23,6 +23,8 @@ type Session struct {
 	changed  []bool // slots whose encoder changed since the last piece
 	merged   merged
 	states   []compute.Buffer
+	given    []router.Chunk // the whole text's plan, instead of the router's; nil for none
+	next     []int32        // what follows each token, by position, for likelihoods
 	err      error // what broke the session
 }
 
@@ -138,7 +140,7 @@ func (s *Session) feed(ctx context.Context, ids []int32, out output, visit func(
 // of them.
 func (s *Session) block(ctx context.Context, segments *[]segment, left int, out output) (int, []float32, error) {
 	n := min(left, s.m.bucket(left))
-	key := programKey{s.m.bucket(n), decoderStage, out}
+	key := programKey{tokens: s.m.bucket(n), stage: decoderStage, output: out}
 	if left == 1 {
 		key.tokens = 1
 	}
@@ -197,11 +199,13 @@ func (s *Session) route(ids []int32) ([]segment, []router.Chunk, error) {
 		}
 		return []segment{{ids: ids}}, nil, nil
 	}
-	chunks, plan, err := s.m.router.Plan(s.plan, ids)
-	if err != nil {
-		return nil, nil, err
+	chunks := s.given
+	if chunks == nil {
+		var err error
+		if chunks, s.plan, err = s.m.router.Plan(s.plan, ids); err != nil {
+			return nil, nil, err
+		}
 	}
-	s.plan = plan
 	var segments []segment
 	for _, c := range chunks {
 		part := ids[c.Start-s.position : c.End-s.position]
@@ -224,6 +228,11 @@ func (s *Session) route(ids []int32) ([]segment, []router.Chunk, error) {
 // returns the rows of its first output that belong to tokens.
 func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error) {
 	defer in.finalize()
+	if key.output == likelihoods && key.stage != encoderStage {
+		targets := make([]int32, key.tokens)
+		copy(targets, s.next[s.position:][:n])
+		in.put(inputTargets, targets, shapes.Make(dtypes.Int32, key.tokens))
+	}
 	if in.err != nil {
 		return nil, in.err
 	}
@@ -243,6 +252,8 @@ func (s *Session) run(key programKey, n int, in *pieceInputs) ([]float32, error)
 		rows = 1
 	case key.output == hiddenStates:
 		width = s.m.cfg.Base.DModel
+	case key.output == likelihoods:
+		width = 2
 	}
 	if key.stage == decoderStage {
 		from = 2 * s.m.cfg.NumEncoderLayers
