@@ -68,10 +68,10 @@ func (b *graphBuilder) batchStates(keep *Node) []mamba.State {
 // than gathering the weights does.
 type tiles struct {
 	bank    []mamba.Weights // [U]
-	size    int   // rows of a tile
-	order   *Node // [M] int32, see [dispatch]
-	places  *Node // [rows] int32
-	encoder *Node // [M/size] int32, the bank of each tile
+	size    int             // rows of a tile
+	order   *Node           // [M] int32, see [dispatch]
+	places  *Node           // [rows] int32
+	encoder *Node           // [M/size] int32, the bank of each tile
 }
 
 // tiles adds the inputs of a window's rows.

@@ -25,7 +25,7 @@ type Session struct {
 	states   []compute.Buffer
 	given    []router.Chunk // the whole text's plan, instead of the router's; nil for none
 	next     []int32        // what follows each token, by position, for likelihoods
-	err      error // what broke the session
+	err      error          // what broke the session
 }
 
 // NewSession starts a text. domain is a hint for the encoders that run before the
