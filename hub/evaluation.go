@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
 
 // EvaluationFile is the name of the file that holds what was measured of a model.
@@ -25,6 +27,9 @@ type Evaluation struct {
 	Commit  string `json:"commit,omitempty"`  // of the program
 	Machine string `json:"machine,omitempty"`
 	Date    string `json:"date,omitempty"`
+
+	// Report is all that was measured, as model/eval writes it; cards do not read it.
+	Report json.RawMessage `json:"report,omitempty"`
 }
 
 // EvalResult is one figure. Dataset and Metric are needed.
@@ -33,6 +38,20 @@ type EvalResult struct {
 	Metric  string      `json:"metric"`  // such as loss or accuracy
 	Unit    string      `json:"unit,omitempty"`
 	Value   json.Number `json:"value"` // shown as it stands in the file
+}
+
+// precision is that of the weights in memory when they were measured; empty if the file
+// does not say.
+func (e Evaluation) precision() swarm.Precision {
+	var report struct {
+		Model struct {
+			DType swarm.Precision `json:"dtype"`
+		} `json:"model"`
+	}
+	if len(e.Report) == 0 || json.Unmarshal(e.Report, &report) != nil {
+		return ""
+	}
+	return report.Model.DType
 }
 
 // readEvaluation reads a folder's eval.json; one that is not there says nothing.

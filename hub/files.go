@@ -56,6 +56,16 @@ func noticeFiles(dir string) ([]string, error) {
 	return names, nil
 }
 
+// evaluated reports whether what was measured there was measured of the weights that are
+// written: the same, or rounded alike in memory.
+func (w *writer) evaluated() (bool, error) {
+	if w.Derived || w.Precision == "" {
+		return !w.Derived, nil
+	}
+	e, err := readEvaluation(w.FilesFrom)
+	return e.precision() == w.Precision, err
+}
+
 // isDir reports whether an entry is a folder, through links as well.
 func isDir(dir string, e fs.DirEntry) bool {
 	info, err := os.Stat(filepath.Join(dir, e.Name()))
@@ -70,8 +80,10 @@ func (w *writer) copyFiles(about About) (About, error) {
 		return about, err
 	}
 	names := append(slices.Clone(tokenizerFiles), notices...)
-	if !w.Derived && w.Precision == "" {
-		names = append(names, EvaluationFile) // of these very weights
+	if ofThese, err := w.evaluated(); err != nil {
+		return about, err
+	} else if ofThese {
+		names = append(names, EvaluationFile)
 	}
 	for _, name := range names {
 		if err := w.copyFile(name, name); err != nil {

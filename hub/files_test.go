@@ -69,6 +69,14 @@ func TestFilesOfConversion(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(convert(t, dir, swarm.Int8).Dir, "eval.json")); err == nil {
 		t.Error("the int8 weights have the figures of others")
 	}
+	ofInt8 := strings.TrimSuffix(evaluation, "}") + `, "report": {"model": {"dtype": "int8"}}}`
+	write(t, filepath.Join(dir, "eval.json"), ofInt8)
+	if got := content(t, filepath.Join(convert(t, dir, swarm.Int8).Dir, "eval.json")); got != ofInt8 {
+		t.Errorf("the int8 weights have %q for their figures", got)
+	}
+	if _, err := os.Stat(filepath.Join(convert(t, dir, swarm.BF16).Dir, "eval.json")); err == nil {
+		t.Error("the bf16 weights have the figures of int8")
+	}
 }
 
 // TestFilesOfGrowth: another model gets a card of its own, with the licence of its

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"model/config":    {"model/mamba", "model/router", "model/swarm"},
 	"model/ckpt":      {"hub/safetensors"},
 	"model/telemetry": {"internal/atomicfile"},
+	"model/eval":      {"model/engine", "model/swarm", "model/router", "model/data", "model/tokenizer"},
 	"model/trainer":   {"model/swarm", "model/router", "model/mamba", "model/data", "model/ckpt", "model/telemetry"},
 
 	"hub/safetensors":    {"internal/atomicfile"},
