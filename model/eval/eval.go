@@ -8,7 +8,8 @@
 // A document is read from its start, by itself and whole: long ones go through the model
 // in windows that hand the state on, so that no token is judged without what stands
 // before it. The first id of a document, which nothing stands before, is given and not
-// judged.
+// judged; where a tokenizer puts no token before a text, that is the text's first token,
+// whose bytes count all the same.
 //
 // What is reported of several domains is the unweighted mean over domains, unless it
 // says otherwise.
@@ -46,7 +47,7 @@ type Config struct {
 	// must then give the model under another configuration; Run closes it.
 	MaxActive int
 	Load      func(swarm.Config) (*swarm.Model, error)
-	Swaps     int // other specialists, at most, that read each domain
+	Swaps     int // other specialists, at most, that read each domain which has one
 
 	Tasks  []TaskSet
 	Needle []int // lengths in tokens

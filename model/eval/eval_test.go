@@ -232,6 +232,21 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// TestUnknownDomains: where no encoder has the name of a domain, nothing is said of
+// accuracy and specialists.
+func TestUnknownDomains(t *testing.T) {
+	cfg := handConfigured(t, []int{-1, 0, 1, 2})
+	dir, _ := byteTokenizer(t)
+	cfg.Swaps, cfg.Data = 2, prepared(t, dir, map[string][]string{"unknown": {"some text"}})
+	r := run(t, cfg)
+	if r.Swaps != nil || r.Routing.Accuracy != nil || r.Routing.Overall != nil || len(r.Routing.Use) != 4 {
+		t.Errorf("swaps %v, routing %+v", r.Swaps, r.Routing)
+	}
+	if text := string((&File{Report: r}).Markdown()); !strings.Contains(text, "whether the router is right is not known") {
+		t.Error(text)
+	}
+}
+
 // TestPlain: a plain model has no routing, and its parts are left out.
 func TestPlain(t *testing.T) {
 	cfg := handConfigured(t, []int{-1, 0, 1, 2})
@@ -269,9 +284,6 @@ func TestRefuses(t *testing.T) {
 		"too small": {func(c *Config) {
 			c.MaxBytes, c.Data = 1, prepared(t, other, map[string][]string{"alpha": {"äää"}})
 		}, "no text of two tokens"},
-		"no names": {func(c *Config) {
-			c.Swaps, c.Data = 2, prepared(t, other, map[string][]string{"unknown": {"some text"}})
-		}, "no encoder has the name of a domain of the data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := good

@@ -112,8 +112,12 @@ func (r *Report) routingPart(d *document) {
 	}
 	g := r.Routing
 	d.heading("Routing")
-	d.f("An encoder of the text's domain runs on %s of the tokens after the first %d, on %s of all; it leads the specialists on %s (after %d).\n",
-		percent(g.Accuracy), g.SettleTokens, percent(g.Overall), percent(g.Leads), g.SettleTokens)
+	if g.Overall == nil {
+		d.f("No encoder has the name of a domain of the text, so that whether the router is right is not known.\n")
+	} else {
+		d.f("An encoder of the text's domain runs on %s of the tokens after the first %d, on %s of all; it leads the specialists on %s (after %d).\n",
+			percent(g.Accuracy), g.SettleTokens, percent(g.Overall), percent(g.Leads), g.SettleTokens)
+	}
 	d.f("Use is as even as that of %.1f encoders of %d; the most used has %.2f times its share, and %.2f slots change at a decision.\n", g.EffectiveEncoders, len(g.Use), g.LargestToMean, g.SwapsPerChunk)
 	if len(g.Dead) == 0 {
 		d.f("No encoder is dead.\n\n")

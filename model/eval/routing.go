@@ -78,7 +78,7 @@ func (r *routing) leader(c router.Chunk) int {
 
 // report makes figures of the counts. names are the encoders' domains.
 func (r *routing) report(names []string) *Routing {
-	out := &Routing{SettleTokens: SettleTokens}
+	out := &Routing{SettleTokens: SettleTokens, Dead: []int{}}
 	E := len(r.use[0])
 	total := make([]float64, E)
 	var accurate, right, leads mean

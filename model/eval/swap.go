@@ -94,8 +94,8 @@ func (e *evaluator) swapTest(ctx context.Context, r *Report) error {
 			}
 		}
 	}
-	if jobs == nil {
-		return wrong("no encoder has the name of a domain of the data, so none can be swapped; set no swaps")
+	if jobs == nil { // no encoder has the name of a domain of the data
+		return nil
 	}
 	judged, err := e.judge(ctx, "swapped encoders", e.Model, texts)
 	if err != nil {

@@ -63,7 +63,7 @@ func (e *evaluator) readTexts(ctx context.Context) (*Data, error) {
 			return nil, err
 		}
 		e.texts = append(e.texts, d)
-		probe, err := e.sample(d, e.ProbeBytes)
+		probe, err := e.probeOf(d)
 		if err != nil {
 			return nil, err
 		}
@@ -115,21 +115,27 @@ func (e *evaluator) readDomain(name string) (domainTexts, error) {
 	if e.MaxBytes == 0 {
 		return d, nil
 	}
-	rng := rand.New(rand.NewPCG(e.Seed, 1))
-	rng.Shuffle(len(d.docs), func(i, j int) { d.docs[i], d.docs[j] = d.docs[j], d.docs[i] })
-	return e.sample(d, e.MaxBytes)
+	return e.sample(d, e.MaxBytes, e.MaxBytes)
 }
 
-// sample takes documents until they hold so many bytes; the last is cut.
-func (e *evaluator) sample(d domainTexts, limit int64) (domainTexts, error) {
+// probeOf is the part of a domain that is read again: the beginnings of some documents.
+func (e *evaluator) probeOf(d domainTexts) (domainTexts, error) {
+	return e.sample(d, e.ProbeBytes, max(e.ProbeBytes/4, 512))
+}
+
+// sample draws documents until they hold so many bytes. Of each it takes at most most
+// bytes, of the last what is left.
+func (e *evaluator) sample(d domainTexts, limit, most int64) (domainTexts, error) {
 	s := domainTexts{name: d.name, encoders: d.encoders}
-	for _, doc := range d.docs {
+	docs := slices.Clone(d.docs)
+	rand.New(rand.NewPCG(e.Seed, 1)).Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
+	for _, doc := range docs {
 		if limit <= 0 {
 			break
 		}
-		if doc.Bytes > limit {
+		if room := min(limit, most); doc.Bytes > room {
 			var err error
-			if doc, err = e.cut(doc, limit); err != nil {
+			if doc, err = e.cut(doc, room); err != nil {
 				return s, err
 			}
 		}
