@@ -148,6 +148,19 @@ func TestInterrupt(t *testing.T) {
 	if _, err := os.Stat(out); !os.IsNotExist(err) {
 		t.Errorf("an interrupted training left %s: %v", out, err)
 	}
+
+	tasks := filepath.Join(t.TempDir(), "tasks.jsonl")
+	if err := os.WriteFile(tasks, []byte(`{"good": "the cat", "bad": "cat the"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m, stdout, stderr = program(t, "")
+	out += ".json"
+	if code := m.Run(ctx, []string{"eval", "-backend", "go", "-model", dir, "-tasks", tasks, "-o", out}); code != exitInterrupted || stdout.String() != "" || stderr.String() != "mes: interrupted\n" {
+		t.Errorf("eval: exit code %d, %q", code, stderr)
+	}
+	if _, err := os.Stat(out); !os.IsNotExist(err) {
+		t.Errorf("an interrupted evaluation left %s: %v", out, err)
+	}
 }
 
 // onWrite calls cancel at the first byte that is written.
