@@ -83,6 +83,9 @@ func (l *lane) left() int { return len(l.ids) - 1 - l.at }
 // behind padding is ever read.
 type batch struct {
 	m      *Model
+	texts  []Text
+	next   int // text that no lane has had yet
+	done   func(text int, j Judged) error
 	lanes  []lane
 	states []compute.Buffer
 	held   []*encoder // of the last window
@@ -90,7 +93,7 @@ type batch struct {
 
 // judgeBatch is Judge with lanes.
 func (m *Model) judgeBatch(ctx context.Context, texts []Text, done func(int, Judged) error) error {
-	b := &batch{m: m, lanes: make([]lane, m.batch.lanes)}
+	b := &batch{m: m, lanes: make([]lane, m.batch.lanes), texts: texts, done: done}
 	defer b.close()
 	for _, shape := range m.batchStateShapes() {
 		buffer, err := m.backend.BufferFromFlatData(0, make([]float32, shape.Size()), shape)
@@ -102,28 +105,12 @@ func (m *Model) judgeBatch(ctx context.Context, texts []Text, done func(int, Jud
 	for i := range b.lanes {
 		b.lanes[i].text = -1
 	}
-	next := 0
 	for {
-		longest := 0
-		for i := range b.lanes {
-			for ; b.lanes[i].text < 0 && next < len(texts); next++ {
-				if len(texts[next].IDs) < 2 {
-					if err := done(next, Judged{}); err != nil {
-						return err
-					}
-					continue
-				}
-				plan, err := m.planned(texts[next])
-				if err != nil {
-					return err
-				}
-				b.lanes[i] = lane{text: next, ids: texts[next].IDs, plan: plan}
-			}
-			if b.lanes[i].text >= 0 {
-				longest = max(longest, b.lanes[i].left())
-			}
+		longest, err := b.fill()
+		if err != nil || longest == 0 {
+			return err
 		}
-		if err := ctx.Err(); err != nil || longest == 0 {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := b.window(ctx, m.batch.window(longest)); err != nil {
@@ -138,6 +125,32 @@ func (m *Model) judgeBatch(ctx context.Context, texts []Text, done func(int, Jud
 			}
 		}
 	}
+}
+
+// fill gives the lanes that are free the next texts, and returns the tokens that the
+// longest has left.
+func (b *batch) fill() (longest int, err error) {
+	for i := range b.lanes {
+		l := &b.lanes[i]
+		for ; l.text < 0 && b.next < len(b.texts); b.next++ {
+			text := b.texts[b.next]
+			if len(text.IDs) < 2 {
+				if err := b.done(b.next, Judged{}); err != nil {
+					return 0, err
+				}
+				continue
+			}
+			plan, err := b.m.planned(text)
+			if err != nil {
+				return 0, err
+			}
+			*l = lane{text: b.next, ids: text.IDs, plan: plan}
+		}
+		if l.text >= 0 {
+			longest = max(longest, l.left())
+		}
+	}
+	return longest, nil
 }
 
 func (b *batch) close() {
