@@ -65,6 +65,22 @@ func (c *learnerConfig) asleep(name string) bool {
 	return slices.Max(c.valued(name, c.Pace, 1)) == 0
 }
 
+// specialistsAlone reports whether nothing learns but what specialists own.
+func (l *learner) specialistsAlone() bool {
+	if slices.ContainsFunc(l.trainable, func(name string) bool { return !stacked(name) }) {
+		return false
+	}
+	for e, awake := range l.awake() {
+		if awake > 0 && !l.owned[e] {
+			return false
+		}
+	}
+	return true
+}
+
+// idle reports whether nothing learns any more.
+func (l *learner) idle() bool { return l.specialistsAlone() && slices.Max(l.awake()) == 0 }
+
 // awake has 1 for each encoder that learns, else 0.
 func (l *learner) awake() []float32 {
 	out := make([]float32, len(l.owned))

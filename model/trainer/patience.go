@@ -1,8 +1,10 @@
 package trainer
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // watched is how a specialist does on held-out text of its domain.
@@ -11,8 +13,9 @@ type watched struct {
 	Late int     `json:"late"` // validations since
 }
 
-// watch takes note of a validation. A branch whose loss is the lowest so far keeps its
-// weights; a specialist of a joint phase that had patience for it stops learning.
+// watch takes note of a validation. A specialist that learns beside no shared tensor, as
+// in a branch, keeps its weights of when its loss was lowest; in a joint phase it
+// stops learning when its patience ends.
 func (t *Trainer) watch(leg leg, l *learner, held heldOut) error {
 	if leg.phase.Patience == 0 {
 		return nil
@@ -31,13 +34,8 @@ func (t *Trainer) watch(leg leg, l *learner, held heldOut) error {
 			w.Late++
 		default:
 			w = watched{Best: loss}
-			if leg.phase.Kind == Branch {
-				p, err := l.params()
-				if err != nil {
-					return err
-				}
-				maps.DeleteFunc(p, func(name string, _ Param) bool { return !l.Trainable(name) })
-				t.best = p
+			if err := t.keep(leg, l, encoderOf(t.Model, name)); err != nil {
+				return err
 			}
 		}
 		t.state.Watched[name] = w
@@ -46,6 +44,26 @@ func (t *Trainer) watch(leg leg, l *learner, held heldOut) error {
 		}
 	}
 	t.freeze(leg, l)
+	return nil
+}
+
+// keep notes the tensors of an encoder, where nothing else moves that they are good with.
+func (t *Trainer) keep(leg leg, l *learner, encoder int) error {
+	if leg.phase.Kind != Branch && !l.specialistsAlone() {
+		return nil
+	}
+	p, err := l.params()
+	if err != nil {
+		return err
+	}
+	own := fmt.Sprintf("backbone.encoders.%d.", encoder)
+	maps.DeleteFunc(p, func(name string, _ Param) bool {
+		return !l.Trainable(name) || leg.phase.Kind != Branch && !strings.HasPrefix(name, own)
+	})
+	if t.best == nil {
+		t.best = Params{}
+	}
+	maps.Copy(t.best, p)
 	return nil
 }
 

@@ -20,7 +20,7 @@ import (
 // have the names of a HuggingFace checkpoint.
 const moments = "optimizer."
 
-// lowest is before the names of a branch's tensors of when its loss was lowest.
+// lowest is before the names of a specialist's tensors of when its loss was lowest.
 const lowest = "lowest."
 
 // save hands a checkpoint over to be written. l is the running leg's learner, nil

@@ -154,7 +154,7 @@ func TestPatience(t *testing.T) {
 	model := trained()
 	model.Router.Domains = []string{"general", "birds", "", ""}
 	plan := phases()
-	plan.Validate, plan.Log = 1, 100
+	plan.Validate, plan.Held, plan.Log = 1, 16, 100
 	const steps = 30
 	plan.Phases = []Phase{{Kind: Branch, Tokens: steps * 4 * 16, LR: 0.5, Patience: 3}}
 	var losses []float64
@@ -222,4 +222,37 @@ func TestResumePatience(t *testing.T) {
 			t.Errorf("%s differs from that of one run", name)
 		}
 	}
+}
+
+// TestMamba1: a swarm of Mamba-1 learns as a dense Mamba-1 of equal active layers does.
+func TestMamba1(t *testing.T) {
+	b := testkit.Backend(t, "go")
+	model := trained()
+	vocab, domains := model.Base.VocabSize, model.Router.Domains
+	model = tiny(mamba.Mamba1)
+	model.Base.VocabSize, model.Router.Domains = vocab, domains
+	folder := prepared(t)
+	losses := map[Kind][]float64{}
+	for _, kind := range []Kind{Seed, Joint} {
+		plan := phases()
+		plan.Accumulate = 1
+		plan.Phases = []Phase{{Kind: kind, Tokens: 20 * 4 * 16, LR: 0.03, Warmup: 3, Teach: kind == Joint}}
+		tr, err := New(Config{Backend: b, Model: model, Plan: plan, Data: folder, Record: func(r telemetry.Record) error {
+			losses[kind] = append(losses[kind], r.Losses["cross_entropy"])
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tr.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const steps = 20
+	dense, swarm := losses[Seed][steps-1], losses[Joint][steps-1]
+	if !(dense < losses[Seed][0]-2) || !(swarm < losses[Joint][0]-2) || swarm > dense+0.5 {
+		t.Errorf("cross-entropy of the dense model from %.2f to %.2f, of the swarm from %.2f to %.2f; want both to fall alike",
+			losses[Seed][0], dense, losses[Joint][0], swarm)
+	}
+	t.Logf("dense %.3f, swarm %.3f", losses[Seed], losses[Joint])
 }

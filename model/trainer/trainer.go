@@ -45,7 +45,7 @@ type Trainer struct {
 	resume   *ckpt.Snapshot // taken up by the first leg
 	learner  *learner       // of the last leg
 	prepared int            // place in the plan of the phase that it was made for
-	best     Params         // of a branch with patience, its tensors when its loss was lowest
+	best     Params         // with patience, the tensors of specialists when their losses were lowest, see keep
 
 	skipped int64 // steps in a row
 	began   time.Time
@@ -143,7 +143,7 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	}
 	defer func() { err = errors.Join(err, loader.Close()) }()
 	t.freeze(leg, l)
-	for t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) {
+	for t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) && !l.idle() {
 		if err := t.step(ctx, leg, l, loader); err != nil {
 			if ctx.Err() != nil {
 				err = errors.Join(ctx.Err(), t.save(context.WithoutCancel(ctx), l, math.NaN()))
