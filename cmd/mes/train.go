@@ -32,7 +32,14 @@ the same command goes on from the last checkpoint.
 
 Example:
   mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
-  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny`,
+  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny
+  mes train -init runs/tiny/model -add-domain law -data data -o runs/law
+
+-add-domain gives the swarm -init one more encoder and router row, for the texts in a folder
+or, prepared, of one domain; it is written to -o, and every other encoder's file stays the
+same to the byte. -data names prepared texts of the other domains, by which the router learns what
+is not for the new encoder; without it the router guesses. -plan may have one phase, joint;
+by default it follows from how much text there is. add-domain.json says what came out.`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		t := &training{m: m, model: modelFlags{m: m}}
 		fs.StringVar(&t.config, "config", "", "`file` config.json of the model, or a preset: tiny, small, base; needed")
@@ -41,6 +48,8 @@ Example:
 		fs.StringVar(&t.out, "o", "", "`folder` of the run; needed")
 		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
+		fs.StringVar(&t.add, "add-domain", "", "`folder` of texts, or of prepared data, of a domain to add to the swarm -init")
+		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
 		t.model.backendFlag(fs)
@@ -53,10 +62,14 @@ type training struct {
 	m                                              *Main
 	model                                          modelFlags
 	config, plan, data, out, tokenizer, init, http string
+	add, domain                                    string
 	keep                                           int
 }
 
-func (t *training) run(ctx context.Context, args []string) (err error) {
+func (t *training) run(ctx context.Context, args []string) error {
+	if t.add != "" && len(args) == 0 {
+		return t.runAdd(ctx)
+	}
 	if len(args) > 0 || t.config == "" || t.plan == "" || t.data == "" || t.out == "" {
 		return usageError("train needs -config, -plan, -data and -o; `mes help train` shows an example")
 	}
@@ -75,24 +88,16 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	if _, err := os.Stat(model); err == nil {
 		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
 	}
-	log := slog.New(slog.NewTextHandler(t.m.Stderr, nil))
-	checkpoints, err := ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, checkpoints.Close()) }()
 	start, err := t.start(ctx, c)
 	if err != nil {
 		return err
 	}
-	b, info, err := t.model.openBackend()
+	b, _, err := t.model.openBackend()
 	if err != nil {
 		return err
 	}
 	defer b.Finalize()
-	log.Info("training", "backend", info.Name, "run", t.out)
-	run := trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
-	params, err := t.follow(ctx, run)
+	params, err := t.train(ctx, trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start})
 	if err != nil {
 		return err
 	}
@@ -104,6 +109,18 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	total, active := c.Swarm.Parameters()
 	fmt.Fprintf(t.m.Stdout, "%s: %s parameters, %s active\n", model, thousands(int64(total)), thousands(int64(active)))
 	return nil
+}
+
+// train runs the trainer with checkpoints in the run's folder.
+func (t *training) train(ctx context.Context, run trainer.Config) (_ trainer.Params, err error) {
+	run.Logger = slog.New(slog.NewTextHandler(t.m.Stderr, nil))
+	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: run.Logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
+	run.Logger.Info("training", "backend", run.Backend.Name(), "run", t.out)
+	return t.follow(ctx, run)
 }
 
 // modelConfig reads -config, and makes it one of trained weights in f32.

@@ -24,8 +24,11 @@ type learnerConfig struct {
 	Losses    Losses
 	Optimizer AdamW
 	Learn     swarm.LearnConfig
-	Teach     bool   // each text's own encoder runs, whatever its score
-	owned     []bool // [E], encoders that a domain has
+	Teach     bool              // the encoder that a batch names for a text runs, whatever its score
+	owned     []bool            // [E], encoders that a domain has
+	Group     Group             // of a plain model's tensors
+	Decay     map[Group]float64 // as in [Phase]
+	Pace      map[Group]float64 // as in [Phase]
 }
 
 // network returns the model as the training graph computes it.
@@ -44,6 +47,7 @@ type learner struct {
 	backend           compute.Backend
 	specs             []mamba.TensorSpec
 	trainable         []string
+	frozen            []bool // [E], encoders that do not learn any more
 	gradients, update *program
 	scorer            *program // compiled when it is first needed
 	state             buffers  // p/name of every tensor; m/, v/ and g/name of those that learn; count
@@ -52,9 +56,9 @@ type learner struct {
 // newLearner compiles a phase's programs and brings its tensors to the device.
 func newLearner(b compute.Backend, c learnerConfig, p Params) (*learner, error) {
 	c.Optimizer = c.Optimizer.withDefaults()
-	l := &learner{learnerConfig: c, backend: b, specs: deviceSpecs(c.Model), state: buffers{}}
+	l := &learner{learnerConfig: c, backend: b, specs: deviceSpecs(c.Model), frozen: make([]bool, len(c.owned)), state: buffers{}}
 	for _, spec := range l.specs {
-		if c.Trainable(rows(c.Model, spec.Name)[0]) && spec.Name != balanceBias {
+		if c.Trainable(rows(c.Model, spec.Name)[0]) && spec.Name != balanceBias && !c.asleep(spec.Name) {
 			l.trainable = append(l.trainable, spec.Name)
 		}
 	}
@@ -103,6 +107,7 @@ func (l *learner) measureInputs() []input {
 	in := []input{
 		{"ids", shapes.Make(dtypes.Int32, l.Batch, l.SeqLen+1), true},
 		{"encoder", shapes.Make(dtypes.Int32, l.Batch), true},
+		{"runs", shapes.Make(dtypes.Int32, l.Batch), true},
 		{"weight", shapes.Make(dtypes.Float32, l.Batch), true},
 	}
 	for _, spec := range l.specs {
@@ -118,7 +123,7 @@ func (c *learnerConfig) measureFrom(in map[string]*Node) measured {
 			return n
 		}
 		panic(fmt.Errorf("the model has no tensor %q", name))
-	}, batchNodes{in["ids"], in["encoder"], in["weight"]})
+	}, batchNodes{in["ids"], in["encoder"], in["runs"], in["weight"]})
 }
 
 // compileGradients adds a batch's gradients to g/.
@@ -144,7 +149,7 @@ func (l *learner) compileGradients() (*program, error) {
 // compileUpdate takes the mean of the gradients in g/ over some batches and clears them.
 func (l *learner) compileUpdate() (*program, error) {
 	scalar := shapes.Make(dtypes.Float32)
-	in := []input{{"lr", scalar, true}, {"share", scalar, true}, {"count", scalar, true}}
+	in := []input{{"lr", scalar, true}, {"share", scalar, true}, {"count", scalar, true}, {"awake", shapes.Make(dtypes.Float32, len(l.owned)), true}}
 	for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
 		in = append(in, l.prefixed(prefix, l.trainable, true)...)
 	}
@@ -159,8 +164,19 @@ func (l *learner) compileUpdate() (*program, error) {
 		grad := by("g/")
 		for name, g := range grad {
 			grad[name] = Mul(g, in["share"])
+			if stacked(name) {
+				grad[name] = byRow(grad[name], in["awake"])
+			}
 		}
-		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in["lr"], in["count"])
+		scale := func(name string, step *Node) *Node {
+			step = scaled(Mul(in["lr"], step), l.valued(name, l.Pace, 1))
+			if stacked(name) {
+				step = byRow(step, in["awake"])
+			}
+			return step
+		}
+		decay := func(name string, p *Node) *Node { return scaled(p, l.valued(name, l.Decay, l.Optimizer.WeightDecay)) }
+		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in["count"], scale, decay)
 		for i, name := range l.trainable {
 			out.add("p/"+name, p[i])
 			out.add("m/"+name, m[i])
@@ -218,6 +234,7 @@ type rowsOfBatch struct {
 	ids     []int32   // [B, T+1]
 	domain  []string  // [B]
 	encoder []int32   // [B], that of the domain, -1 for none
+	runs    []int32   // [B], that which runs where the phase teaches, -1 for the router's choice
 	weight  []float32 // [B], of its cross-entropy
 }
 
@@ -251,6 +268,9 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 		return result{}, err
 	}
 	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar); err != nil {
+		return result{}, err
+	}
+	if err := l.upload("awake", l.awake(), shapes.Make(dtypes.Float32, len(l.owned))); err != nil {
 		return result{}, err
 	}
 	out, err := l.update.run(l.state)

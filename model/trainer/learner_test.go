@@ -36,7 +36,7 @@ func plain(kind mamba.Kind) swarm.Config {
 
 func tinyBatch(c swarm.Config, B, T int) rowsOfBatch {
 	rng := rand.New(rand.NewPCG(5, 5))
-	b := rowsOfBatch{ids: make([]int32, B*(T+1)), encoder: make([]int32, B), weight: make([]float32, B)}
+	b := rowsOfBatch{ids: make([]int32, B*(T+1)), encoder: make([]int32, B), runs: make([]int32, B), weight: make([]float32, B)}
 	for i := range b.ids {
 		b.ids[i] = int32(rng.IntN(c.Base.VocabSize))
 	}
@@ -44,6 +44,7 @@ func tinyBatch(c swarm.Config, B, T int) rowsOfBatch {
 		b.encoder[i], b.weight[i] = int32(i%4), 1
 	}
 	b.encoder[B-1] = -1
+	copy(b.runs, b.encoder)
 	return b
 }
 

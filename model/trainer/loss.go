@@ -43,6 +43,7 @@ const exitStride = 16
 type batchNodes struct {
 	ids     *Node // [B, T+1] int32
 	encoder *Node // [B] int32, the encoder of each text's domain, -1 for none
+	runs    *Node // [B] int32, the encoder that runs where the phase teaches, -1 for the router's choice
 	weight  *Node // [B] f32, the domain's weight
 }
 
@@ -66,11 +67,8 @@ func (c *learnerConfig) measure(w mamba.Weights, in batchNodes) measured {
 	}
 	x, target := Slice(in.ids, AxisRange(), AxisRange(0, T)), Slice(in.ids, AxisRange(), AxisRange(1))
 	var prescribed *Node
-	if !net.Plain() {
-		own := OneHot(in.encoder, net.Router.NumEncoders, dtypes.Float32) // [B, E], zero for -1
-		if c.Teach {
-			prescribed = own
-		}
+	if !net.Plain() && c.Teach {
+		prescribed = OneHot(in.runs, net.Router.NumEncoders, dtypes.Float32) // [B, E], zero for -1
 	}
 	l := net.Learn(backbone, x, prescribed, c.Learn)
 	ce := crossEntropy(net.Base.Head(backbone, head, l.Hidden), target) // [B, T]

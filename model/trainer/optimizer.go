@@ -47,10 +47,10 @@ func decays(name string) bool {
 // the learning rate as in PyTorch) on gradients that are scaled down to a global norm.
 // A gradient that is not finite changes nothing.
 //
-// p, grad, m, v: the tensors by name; lr and count: scalars, the learning rate and the
-// steps done so far. Returns the new p, m, v in the same order, the norm before
+// p, grad, m, v: the tensors by name; count: a scalar, the steps done so far; rate
+// multiplies a tensor's step with its learning rate, decay a tensor with its decay. Returns the new p, m, v in the same order, the norm before
 // clipping, and the steps done now.
-func (a AdamW) update(names []string, p, grad, m, v map[string]*Node, lr, count *Node) (newP, newM, newV []*Node, norm, done *Node) {
+func (a AdamW) update(names []string, p, grad, m, v map[string]*Node, count *Node, rate, decay func(name string, x *Node) *Node) (newP, newM, newV []*Node, norm, done *Node) {
 	var square *Node
 	for _, name := range names {
 		s := ReduceAllSum(Square(grad[name]))
@@ -74,12 +74,12 @@ func (a AdamW) update(names []string, p, grad, m, v map[string]*Node, lr, count 
 		vNew := Add(MulScalar(v[name], a.Beta2), MulScalar(Square(g), 1-a.Beta2))
 		step := Div(Div(mNew, correct1), AddScalar(Sqrt(Div(vNew, correct2)), a.Epsilon))
 		if decays(name) {
-			step = Add(step, MulScalar(p[name], a.WeightDecay))
+			step = Add(step, decay(name, p[name]))
 		}
 		keep := func(now, before *Node) *Node {
 			return Where(BroadcastToDims(finite, now.Shape().Dimensions...), now, before)
 		}
-		newP = append(newP, keep(Sub(p[name], Mul(lr, step)), p[name]))
+		newP = append(newP, keep(Sub(p[name], rate(name, step)), p[name]))
 		newM, newV = append(newM, keep(mNew, m[name])), append(newV, keep(vNew, v[name]))
 	}
 	return newP, newM, newV, norm, done

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
@@ -47,12 +48,12 @@ func (t *Trainer) begin(leg leg) (*learner, error) {
 
 // prepare brings a model to the device; the branches of a phase share their programs.
 func (t *Trainer) prepare(leg leg, c learnerConfig, p Params) (err error) {
-	if t.learner != nil && leg.phase.Kind == Branch && t.prepared == leg.phase.Kind {
+	if t.learner != nil && leg.phase.Kind == Branch && t.prepared == leg.place {
 		return t.learner.load(p)
 	}
 	t.release()
 	t.learner, err = newLearner(t.Backend, c, p)
-	t.prepared = leg.phase.Kind
+	t.prepared = leg.place
 	return err
 }
 
@@ -67,7 +68,7 @@ func (t *Trainer) release() {
 // learnerConfig says what a leg computes and which tensors learn.
 func (t *Trainer) learnerConfig(leg leg) learnerConfig {
 	c := learnerConfig{Model: t.Model, Trainable: func(string) bool { return true }, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch / t.Plan.Accumulate,
-		BFloat16: t.Plan.BFloat16, Losses: leg.phase.Losses, Optimizer: t.Plan.Optimizer, Teach: leg.phase.Teach,
+		BFloat16: t.Plan.BFloat16, Losses: leg.phase.Losses, Optimizer: t.Plan.Optimizer, Teach: leg.phase.Teach, Group: Shared, Decay: leg.phase.Decay, Pace: leg.phase.Pace,
 		Learn: swarm.LearnConfig{Capacity: t.Plan.Capacity, PinFirst: t.Plan.Pinned}, owned: make([]bool, t.Model.Router.NumEncoders)}
 	for _, name := range t.domains {
 		if e := encoderOf(t.Model, name); e >= 0 {
@@ -78,7 +79,7 @@ func (t *Trainer) learnerConfig(leg leg) learnerConfig {
 	case Seed:
 		c.Model, c.owned = t.Model.Dense(), []bool{true}
 	case Branch:
-		c.Model, c.owned, c.Trainable = t.Model.Dense(), []bool{true}, t.belongsToEncoder()
+		c.Model, c.owned, c.Trainable, c.Group = t.Model.Dense(), []bool{true}, t.belongsToEncoder(), Specialists
 	case Route:
 		c.Trainable = func(name string) bool {
 			return strings.HasPrefix(name, "backbone.router.") || strings.HasPrefix(name, "backbone.aggregator.")
@@ -102,6 +103,7 @@ func (t *Trainer) end(leg leg, l *learner) error {
 	if err != nil {
 		return err
 	}
+	maps.Copy(p, t.best)
 	t.params = t.merged(leg, p)
 	return nil
 }

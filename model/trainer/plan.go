@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -54,6 +55,12 @@ type Phase struct {
 	Teach    bool     `json:"teach,omitzero"`     // each text's own encoder runs, whatever the router says
 	BiasRate float64  `json:"bias_rate,omitzero"` // step of the balance bias
 	Noise    float64  `json:"noise,omitzero"`     // of the first phase after seed: noise between the copies, relative
+
+	// Against learning little text by heart.
+	Decay    map[Group]float64 `json:"weight_decay,omitempty"` // of a group's matrices; the optimizer's where none is named
+	Pace     map[Group]float64 `json:"lr_factor,omitempty"`    // of a group's learning rate; 1 where none is named, 0 keeps it as it is
+	Swap     float64           `json:"swap,omitzero"`          // share of texts for another domain's specialist than their own
+	Patience int               `json:"patience,omitzero"`      // validations without a lower loss after which a specialist stops; 0 is never
 }
 
 // ReadPlan reads a plan from a JSON file; keys that it does not know are errors.
@@ -131,14 +138,37 @@ func (p Plan) Check(c swarm.Config) error {
 		check(phase.LR > 0, "%s.lr: %v, must be positive", at, phase.LR)
 		check(phase.Schedule == "" || phase.Schedule == Cosine || phase.Schedule == WSD, "%s.schedule: %q, must be %s or %s", at, phase.Schedule, Cosine, WSD)
 		check(phase.Floor >= 0 && phase.Floor <= 1, "%s.lr_floor: %v, must be 0 to 1", at, phase.Floor)
+		faults = append(faults, p.checkSpecialists(phase, at)...)
 	}
 	return errors.Join(faults...)
+}
+
+// checkSpecialists returns the faults of what a phase does about specialists.
+func (p Plan) checkSpecialists(phase Phase, at string) (faults []error) {
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(at+format, args...))
+		}
+	}
+	for key, of := range map[string]map[Group]float64{"weight_decay": phase.Decay, "lr_factor": phase.Pace} {
+		for group, v := range of {
+			check(slices.Contains(allGroups, group), ".%s: %q, must be one of %q", key, group, allGroups)
+			check(v >= 0, ".%s: %s has %v, must not be negative", key, group, v)
+		}
+	}
+	check(phase.Swap >= 0 && phase.Swap < 1, ".swap: %v, must be from 0 to less than 1", phase.Swap)
+	check(phase.Swap == 0 || phase.Kind == Branch || phase.Teach, ".swap: needs teach or a branch; elsewhere the router chooses")
+	check(phase.Patience >= 0, ".patience: %d, must not be negative", phase.Patience)
+	check(phase.Patience == 0 || phase.Kind == Branch || phase.Kind == Joint, ".patience: only phases branch and joint train specialists")
+	check(phase.Patience == 0 || p.Validate > 0, ".patience: needs validate_every")
+	return faults
 }
 
 // leg is a part of a plan that one learner does: a phase, or of a branch phase one
 // encoder.
 type leg struct {
 	phase   Phase
+	place   int    // of the phase in the plan
 	encoder int    // of a branch; -1 otherwise
 	domain  string // of a branch
 	steps   int64
@@ -148,15 +178,15 @@ type leg struct {
 // the data.
 func (p Plan) legs(c swarm.Config, domains []string) []leg {
 	var legs []leg
-	for _, phase := range p.Phases {
+	for i, phase := range p.Phases {
 		steps := phase.Tokens / (int64(p.Batch) * int64(p.SeqLen))
 		if phase.Kind != Branch {
-			legs = append(legs, leg{phase, -1, "", steps})
+			legs = append(legs, leg{phase, i, -1, "", steps})
 			continue
 		}
 		for _, name := range domains {
 			if e := encoderOf(c, name); e >= 0 {
-				legs = append(legs, leg{phase, e, name, steps})
+				legs = append(legs, leg{phase, i, e, name, steps})
 			}
 		}
 	}

@@ -20,6 +20,9 @@ import (
 // have the names of a HuggingFace checkpoint.
 const moments = "optimizer."
 
+// lowest is before the names of a specialist's tensors of when its loss was lowest.
+const lowest = "lowest."
+
 // save hands a checkpoint over to be written. l is the running leg's learner, nil
 // between legs; loss is that on held-out text, NaN if there is none.
 func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
@@ -51,6 +54,9 @@ func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
 	}
 	for name, p := range params {
 		snapshot.Tensors = append(snapshot.Tensors, stored(name, p.Shape, p.Values))
+	}
+	for name, p := range t.best {
+		snapshot.Tensors = append(snapshot.Tensors, stored(lowest+name, p.Shape, p.Values))
 	}
 	slices.SortFunc(snapshot.Tensors, func(a, b ckpt.Tensor) int { return strings.Compare(a.Name, b.Name) })
 	return t.Checkpoints.Save(ctx, snapshot)
@@ -84,10 +90,13 @@ func (t *Trainer) restore() error {
 	if t.state.Run != t.identity {
 		return errors.New("the checkpoints are of another model or plan: go on with those that the run began with, or take another folder")
 	}
-	t.params = Params{}
+	t.params, t.best = Params{}, Params{}
 	for _, tensor := range s.Tensors {
-		if !strings.HasPrefix(tensor.Name, moments) {
-			t.params[tensor.Name] = Param{tensor.Shape, floats(tensor.Data)}
+		p := Param{tensor.Shape, floats(tensor.Data)}
+		if name, ok := strings.CutPrefix(tensor.Name, lowest); ok {
+			t.best[name] = p
+		} else if !strings.HasPrefix(tensor.Name, moments) {
+			t.params[tensor.Name] = p
 		}
 	}
 	t.resume = &s

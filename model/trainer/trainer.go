@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +44,8 @@ type Trainer struct {
 	state    state
 	resume   *ckpt.Snapshot // taken up by the first leg
 	learner  *learner       // of the last leg
-	prepared Kind           // the phase that it was made for
+	prepared int            // place in the plan of the phase that it was made for
+	best     Params         // with patience, the tensors of specialists when their losses were lowest, see keep
 
 	skipped int64 // steps in a row
 	began   time.Time
@@ -59,6 +62,8 @@ type state struct {
 	Skipped  int64         `json:"skipped"` // steps whose gradient was not finite
 	Count    float64       `json:"count"`   // steps that the optimizer made
 	Position data.Position `json:"position"`
+
+	Watched map[string]watched `json:"watched,omitempty"` // in this leg, by domain
 }
 
 // New prepares a run; where the checkpoints hold one of the same plan and model, it
@@ -85,6 +90,10 @@ func New(c Config) (*Trainer, error) {
 	for _, d := range manifest.Domains {
 		t.domains = append(t.domains, d.Name)
 	}
+	_, held := manifest.Split(data.Valid)
+	if !held && slices.ContainsFunc(c.Plan.Phases, func(p Phase) bool { return p.Patience > 0 }) {
+		return nil, errors.New("plan: patience needs held-out text, and the data has no split valid")
+	}
 	t.legs = c.Plan.legs(c.Model, t.domains)
 	if len(t.legs) == 0 {
 		return nil, errors.New("plan: a branch phase needs encoder_domains with names of the data's domains: " + strings.Join(t.domains, ", "))
@@ -109,6 +118,7 @@ func (t *Trainer) Run(ctx context.Context) (Params, error) {
 			return nil, err
 		}
 		t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+1, 0, 0, data.Position{}
+		t.state.Watched, t.best = nil, nil
 		if err := t.save(ctx, nil, math.NaN()); err != nil {
 			return nil, err
 		}
@@ -132,7 +142,8 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, loader.Close()) }()
-	for t.state.Step < leg.steps {
+	t.freeze(leg, l)
+	for t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) && !l.idle() {
 		if err := t.step(ctx, leg, l, loader); err != nil {
 			if ctx.Err() != nil {
 				err = errors.Join(ctx.Err(), t.save(context.WithoutCancel(ctx), l, math.NaN()))
@@ -145,7 +156,7 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 
 // step learns from the next texts.
 func (t *Trainer) step(ctx context.Context, leg leg, l *learner, loader *data.Loader) error {
-	batches, err := t.batches(ctx, loader)
+	batches, err := t.batches(ctx, leg, loader)
 	if err != nil {
 		return err
 	}
@@ -188,6 +199,9 @@ func (t *Trainer) after(ctx context.Context, leg leg, l *learner, loader *data.L
 		if held, err = t.validate(ctx, leg, l); err != nil {
 			return err
 		}
+		if err := t.watch(leg, l, held); err != nil {
+			return err
+		}
 	}
 	if every(t.Plan.Log) || held.rows > 0 {
 		if err := t.record(leg, l, batches, r, lr, held); err != nil {
@@ -204,7 +218,7 @@ func (t *Trainer) after(ctx context.Context, leg leg, l *learner, loader *data.L
 func (t *Trainer) loader(leg leg) (*data.Loader, error) {
 	c := data.LoaderConfig{Dir: t.Data, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch, Seed: t.Plan.Seed + uint64(t.state.Leg), Weights: t.Plan.Mixture}
 	if leg.domain != "" {
-		c.Domains, c.Weights = []string{leg.domain}, nil
+		c.Domains, c.Weights = t.branchMixture(leg)
 	}
 	loader, err := data.NewLoader(c)
 	if err != nil || t.state.Position.Data == "" {
@@ -216,8 +230,21 @@ func (t *Trainer) loader(leg leg) (*data.Loader, error) {
 	return loader, nil
 }
 
+// branchMixture is what a branch reads: its own domain, and its share of all others.
+func (t *Trainer) branchMixture(leg leg) (domains []string, weights map[string]float64) {
+	if leg.phase.Swap == 0 || len(t.domains) < 2 {
+		return []string{leg.domain}, nil
+	}
+	weights = map[string]float64{}
+	for _, name := range t.domains {
+		weights[name] = leg.phase.Swap / float64(len(t.domains)-1)
+	}
+	weights[leg.domain] = 1 - leg.phase.Swap
+	return t.domains, weights
+}
+
 // batches takes a step's texts.
-func (t *Trainer) batches(ctx context.Context, loader *data.Loader) ([]rowsOfBatch, error) {
+func (t *Trainer) batches(ctx context.Context, leg leg, loader *data.Loader) ([]rowsOfBatch, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -226,6 +253,7 @@ func (t *Trainer) batches(ctx context.Context, loader *data.Loader) ([]rowsOfBat
 		return nil, err
 	}
 	names, width := loader.Domains(), t.Plan.SeqLen+1
+	rng := rand.New(rand.NewPCG(t.Plan.Seed, uint64(t.state.Steps)))
 	size := t.Plan.Batch / t.Plan.Accumulate
 	out := make([]rowsOfBatch, t.Plan.Accumulate)
 	for i := range out {
@@ -233,6 +261,9 @@ func (t *Trainer) batches(ctx context.Context, loader *data.Loader) ([]rowsOfBat
 			out[i].add(t.Model, names[d], t.weight(names[d]))
 		}
 		out[i].ids = b.IDs[i*size*width:][:size*width]
+		if leg.phase.Swap > 0 {
+			out[i].swap(t.specialists(), leg.phase.Swap, rng)
+		}
 	}
 	return out, nil
 }
@@ -249,5 +280,28 @@ func (t *Trainer) weight(domain string) float32 {
 func (b *rowsOfBatch) add(c swarm.Config, domain string, weight float32) {
 	b.domain = append(b.domain, domain)
 	b.encoder = append(b.encoder, int32(encoderOf(c, domain)))
+	b.runs = append(b.runs, int32(encoderOf(c, domain)))
 	b.weight = append(b.weight, weight)
+}
+
+// swap has a share of the texts run by another of some encoders than their own.
+func (b *rowsOfBatch) swap(among []int32, share float64, rng *rand.Rand) {
+	for i, own := range b.encoder {
+		at := slices.Index(among, own)
+		if draw := rng.Float64(); at < 0 || len(among) < 2 || draw >= share {
+			continue
+		}
+		b.runs[i] = among[(at+1+rng.IntN(len(among)-1))%len(among)]
+	}
+}
+
+// specialists are the encoders that a domain of the data has.
+func (t *Trainer) specialists() []int32 {
+	var out []int32
+	for _, name := range t.domains {
+		if e := encoderOf(t.Model, name); e >= 0 {
+			out = append(out, int32(e))
+		}
+	}
+	return out
 }

@@ -67,9 +67,10 @@ func phases() Plan {
 	const steps = 4 * 4 * 16 // tokens of four steps
 	return Plan{Seed: 3, SeqLen: 16, Batch: 4, Accumulate: 2, Capacity: 3, Pinned: true, Log: 1, Save: 3, Phases: []Phase{
 		{Kind: Seed, Tokens: 2 * steps, LR: 0.01, Warmup: 2},
-		{Kind: Branch, Tokens: steps, LR: 0.01, Schedule: WSD, Floor: 0.1},
-		{Kind: Route, Tokens: steps, LR: 0.01, Losses: Losses{Domain: 1, Aggregator: 0.1}, Teach: true},
-		{Kind: Joint, Tokens: steps, LR: 0.005, Losses: Losses{Balance: 0.01, Z: 0.001, Domain: 0.1}, BiasRate: 0.001},
+		{Kind: Branch, Tokens: steps, LR: 0.01, Schedule: WSD, Floor: 0.1, Swap: 0.3},
+		{Kind: Route, Tokens: steps, LR: 0.01, Losses: Losses{Domain: 1, Aggregator: 0.1}, Teach: true, Swap: 0.3},
+		{Kind: Joint, Tokens: steps, LR: 0.005, Losses: Losses{Balance: 0.01, Z: 0.001, Domain: 0.1}, BiasRate: 0.001,
+			Decay: map[Group]float64{Specialists: 0.3}, Pace: map[Group]float64{Shared: 0.5, Router: 0}},
 	}}
 }
 
@@ -195,6 +196,11 @@ func TestRefused(t *testing.T) {
 		"merged weights":   {func(c *Config) { c.Model.Fusion = swarm.FuseWeights }, "cannot be trained"},
 		"vocabulary":       {func(c *Config) { c.Model.Base.VocabSize = 100 }, "prepare the data with the model's tokenizer"},
 		"no domains":       {func(c *Config) { c.Model.Router.Domains = nil; c.Plan.Phases = c.Plan.Phases[1:2] }, "encoder_domains"},
+		"group":            {func(c *Config) { c.Plan.Phases[3].Pace = map[Group]float64{"decoder": 1} }, `phases[3].lr_factor: "decoder", must be one of`},
+		"decay":            {func(c *Config) { c.Plan.Phases[3].Decay = map[Group]float64{Shared: -1} }, "phases[3].weight_decay: shared has -1"},
+		"swap":             {func(c *Config) { c.Plan.Phases[3].Swap = 0.1 }, "phases[3].swap: needs teach"},
+		"patience":         {func(c *Config) { c.Plan.Phases[1].Patience = 1 }, "phases[1].patience: needs validate_every"},
+		"patient seed":     {func(c *Config) { c.Plan.Phases[0].Patience = 1 }, "phases[0].patience: only phases branch and joint"},
 		"no data":          {func(c *Config) { c.Data = t.TempDir() }, "data.json"},
 	} {
 		c := Config{Backend: b, Model: trained(), Plan: phases(), Data: folder}

@@ -48,7 +48,7 @@ func (t *Trainer) validate(ctx context.Context, leg leg, l *learner) (heldOut, e
 			batch.add(t.Model, row.domain, 1)
 		}
 		for len(batch.encoder) < l.Batch { // a last batch is filled up with its first text
-			batch.encoder, batch.weight = append(batch.encoder, -1), append(batch.weight, 1)
+			batch.encoder, batch.runs, batch.weight = append(batch.encoder, -1), append(batch.runs, -1), append(batch.weight, 1)
 			batch.ids = append(batch.ids, chunk[0].ids...)
 		}
 		ce, stats, err := l.score(batch)
@@ -179,6 +179,7 @@ func (l *learner) put(b rowsOfBatch) error {
 	return firstError(
 		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1)),
 		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch)),
+		l.upload("runs", b.runs, shape(dtypes.Int32, l.Batch)),
 		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch)),
 	)
 }

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute"
+
+	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
+	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/data"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
+	"github.com/mamba-encoder-swarm/mes/model/trainer"
+)
+
+// Texts that a new domain's router row is fitted to and measured on.
+const (
+	addLength   = 512  // tokens of a text
+	addTexts    = 1000 // of the new domain, and of all others
+	addMeasured = 100  // held-out texts of the new domain, and of all others
+)
+
+// addDomain is `mes train -add-domain`.
+type addDomain struct {
+	*training
+	swarm  *hub.Pretrained
+	domain string
+	data   string // prepared texts of the new domain
+}
+
+// added is what became of a new domain, the content of add-domain.json.
+type added struct {
+	Domain  string `json:"domain"`
+	Encoder int    `json:"encoder"`
+	Beside  []int  `json:"beside"` // encoders that run most on its texts; the new one takes the place of the last
+
+	Chosen  float64 `json:"chosen"`  // share of the decisions about its held-out texts that run the new encoder
+	Before  float64 `json:"before"`  // nats a token of these texts without it
+	After   float64 `json:"after"`   // and with it
+	Changed float64 `json:"changed"` // share of the other domains' held-out tokens that other encoders read now
+	Lost    float64 `json:"lost"`    // nats a token that they lose by it; less than 0 if they gain
+	Others  int     `json:"others"`  // held-out texts of other domains that were looked at
+}
+
+// runAdd trains an encoder for the texts in a folder, and writes the swarm with it.
+func (t *training) runAdd(ctx context.Context) (err error) {
+	if t.init == "" || t.out == "" || t.config != "" {
+		return usageError("-add-domain needs -init SWARM and -o, and no -config; `mes help train` shows an example")
+	}
+	model := filepath.Join(t.out, "model")
+	if _, err := os.Stat(model); err == nil {
+		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
+	}
+	a := &addDomain{training: t, domain: t.domain}
+	if a.swarm, err = t.m.openWhole(ctx, t.init); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.swarm.Close()) }()
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
+	own, err := texts(a.data, data.Train, addTexts)
+	if err != nil {
+		return err
+	}
+	var others [][]int32
+	if t.data != "" {
+		if others, err = texts(t.data, data.Train, addTexts); err != nil {
+			return err
+		}
+	}
+	x, err := trainer.Extend(a.swarm.Config.Swarm, a.swarm, a.domain, own, others)
+	if err != nil {
+		return fmt.Errorf("add %s to %s: %w", a.domain, t.init, err)
+	}
+	plan, err := a.plan(x)
+	if err != nil {
+		return err
+	}
+	b, _, err := t.model.openBackend()
+	if err != nil {
+		return err
+	}
+	defer b.Finalize()
+	start, err := x.Start(ctx, a.swarm)
+	if err != nil {
+		return err
+	}
+	params, err := t.train(ctx, trainer.Config{Backend: b, Model: x.Part, Plan: plan, Data: a.data, Start: start})
+	if err != nil {
+		return err
+	}
+	if err := a.save(ctx, model, x, params); err != nil {
+		return err
+	}
+	return a.report(ctx, b, model, x)
+}
+
+// prepare finds the new domain's data, or makes it of its texts.
+func (a *addDomain) prepare(ctx context.Context) error {
+	if a.domain == "" {
+		path, err := filepath.Abs(a.add)
+		if err != nil {
+			return err
+		}
+		a.domain = filepath.Base(path)
+	}
+	a.data = a.add
+	manifest, err := data.ReadManifest(a.data)
+	if err != nil && isPrepared(a.data) {
+		return err
+	}
+	if err != nil {
+		a.data = filepath.Join(a.out, "data")
+		if manifest, err = a.encode(ctx); err != nil {
+			return err
+		}
+	}
+	if len(manifest.Domains) != 1 {
+		return fmt.Errorf("%s has %d domains; prepare one, that which is new", a.data, len(manifest.Domains))
+	}
+	if a.training.domain == "" || a.data == a.add {
+		a.domain = manifest.Domains[0].Name
+	}
+	return nil
+}
+
+func isPrepared(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, data.ManifestFile))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// encode prepares texts as `mes data prepare` does, all as of one domain, unless an
+// earlier run of this folder did.
+func (a *addDomain) encode(ctx context.Context) (*data.Manifest, error) {
+	if isPrepared(a.data) {
+		return data.ReadManifest(a.data)
+	}
+	bar := a.m.progress("prepare")
+	defer bar.finish()
+	return data.Prepare(ctx, data.PrepareConfig{
+		Out: a.data, Inputs: []string{a.add}, Tokenizer: a.swarm.Dir, MaxDocument: data.DefaultMaxDocument, Progress: bar.set,
+		Rules: data.Rules{Files: []data.Rule{{Glob: "**", Domain: a.domain}}, TextField: "text", IDField: "id", GroupField: "group",
+			SplitBy: data.ByFolder, ValidFraction: 0.05, DuplicateIDs: data.Keep, InvalidUTF8: data.Skip},
+	})
+}
+
+// texts reads texts of a split, about so many, evenly from each of its domains.
+func texts(dir, split string, most int) ([][]int32, error) {
+	manifest, err := data.ReadManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]int32
+	for _, s := range manifest.Stats() {
+		if s.Split != split || s.Domain == "" || s.Documents == 0 {
+			continue
+		}
+		documents, err := data.Documents(dir, split, s.Domain)
+		if err != nil {
+			return nil, err
+		}
+		pieces, n := int(s.Documents+s.Tokens/addLength), 0
+		every := max(1, pieces*len(manifest.Domains)/most)
+		for doc, err := range documents {
+			if err != nil {
+				return nil, err
+			}
+			for piece := range slices.Chunk(doc.IDs, addLength) {
+				if n++; n%every == 0 && len(piece) > 1 {
+					out = append(out, piece)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// plan reads -plan, or makes one for so much text.
+func (a *addDomain) plan(x *trainer.Extension) (trainer.Plan, error) {
+	var plan trainer.Plan
+	if a.training.plan != "" {
+		var err error
+		if plan, err = trainer.ReadPlan(a.training.plan); err != nil {
+			return plan, err
+		}
+	} else {
+		manifest, err := data.ReadManifest(a.data)
+		if err != nil {
+			return plan, err
+		}
+		var tokens int64
+		for _, s := range manifest.Stats() {
+			if s.Split == data.Train && s.Domain != "" {
+				tokens += s.Tokens
+			}
+		}
+		_, held := manifest.Split(data.Valid)
+		plan = trainer.ExtensionPlan(x.Part, tokens, held)
+	}
+	plan, err := x.Plan(plan)
+	if err != nil {
+		return plan, usageError("-plan %s: %v", a.training.plan, err)
+	}
+	return plan, nil
+}
+
+// save writes the swarm with the new encoder; what was there keeps its bytes.
+func (a *addDomain) save(ctx context.Context, dir string, x *trainer.Extension, params trainer.Params) error {
+	c, err := config.Load(a.swarm.Dir)
+	if err != nil {
+		return err
+	}
+	c.Swarm.Router = x.Whole.Router
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	precision, err := stored(c)
+	if err != nil {
+		return err
+	}
+	made := map[string][]float32{}
+	for _, spec := range x.Whole.Tensors() {
+		values, ok, err := x.Values(spec, params, a.swarm)
+		if err != nil {
+			return err
+		}
+		if ok {
+			made[spec.Name] = values
+		}
+	}
+	_, err = a.m.save(ctx, "save", dir, hub.SaveOptions{Config: c, Generation: a.swarm.Generation, FilesFrom: a.swarm.Dir, Derived: true, Precision: precision,
+		Origin: func(spec swarm.TensorSpec) hub.Origin {
+			if values, ok := made[spec.Name]; ok {
+				return hub.Origin{Values: values}
+			}
+			return hub.Origin{Source: a.swarm, Name: spec.Name}
+		}})
+	return err
+}
+
+// stored is the precision that a swarm's weights have on disk.
+func stored(c *config.Config) (swarm.Precision, error) {
+	switch {
+	case c.Quantization != nil:
+		return swarm.ParsePrecision("int8")
+	case c.DType == "bfloat16":
+		return swarm.ParsePrecision("bf16")
+	}
+	return "", nil
+}
+
+// report measures both swarms on held-out texts, and writes and prints what came out.
+func (a *addDomain) report(ctx context.Context, b compute.Backend, dir string, x *trainer.Extension) error {
+	after, err := hub.FromPretrained(ctx, dir, nil)
+	if err != nil {
+		return err
+	}
+	defer after.Close()
+	c, err := compareSwarms(b, a.swarm, after)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	r := added{Domain: a.domain, Encoder: x.Whole.Router.NumEncoders - 1, Beside: x.Used}
+	own, err := texts(a.data, data.Valid, addMeasured)
+	if err != nil {
+		return err
+	}
+	if err := c.own(ctx, own, r.Encoder, &r); err != nil {
+		return err
+	}
+	if a.training.data != "" {
+		others, err := texts(a.training.data, data.Valid, addMeasured)
+		if err != nil {
+			return err
+		}
+		if err := c.others(ctx, others, &r); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(a.out, "add-domain.json"), append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.m.Stdout, "%s: encoder %d for %s, trained beside %s\n", dir, r.Encoder, r.Domain, strings.Trim(fmt.Sprint(r.Beside), "[]"))
+	if len(own) > 0 {
+		fmt.Fprintf(a.m.Stdout, "held-out texts of %s: the new encoder reads %.1f %%; %.3f nats a token, before %.3f\n", r.Domain, 100*r.Chosen, r.After, r.Before)
+	}
+	if r.Others > 0 {
+		fmt.Fprintf(a.m.Stdout, "held-out texts of other domains: %.2f %% are read by other encoders; they lose %.4f nats a token\n", 100*r.Changed, r.Lost)
+	}
+	return nil
+}
