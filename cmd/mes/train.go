@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/gomlx/compute"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
@@ -42,6 +45,7 @@ Example:
 		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
+		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
 		t.model.backendFlag(fs)
 		return t.run
@@ -53,6 +57,7 @@ type training struct {
 	m                                              *Main
 	model                                          modelFlags
 	config, plan, data, out, tokenizer, init, http string
+	devices                                        string
 	keep                                           int
 }
 
@@ -85,13 +90,12 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	b, info, err := t.model.openBackend()
+	b, devices, err := t.open(log)
 	if err != nil {
 		return err
 	}
 	defer b.Finalize()
-	log.Info("training", "backend", info.Name, "run", t.out)
-	run := trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
+	run := trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
 	params, err := t.follow(ctx, run)
 	if err != nil {
 		return err
@@ -104,6 +108,28 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	total, active := c.Swarm.Parameters()
 	fmt.Fprintf(t.m.Stdout, "%s: %s parameters, %s active\n", model, thousands(int64(total)), thousands(int64(active)))
 	return nil
+}
+
+// open opens the back end and counts the devices that -devices asks for.
+func (t *training) open(log *slog.Logger) (compute.Backend, int, error) {
+	devices := 0
+	if t.devices != "all" {
+		n, err := strconv.Atoi(t.devices)
+		if err != nil || n < 1 {
+			return nil, 0, usageError("-devices: %q is neither a number from 1 nor all", t.devices)
+		}
+		devices = n
+	}
+	t.model.cpuDevices = max(1, devices)
+	b, info, err := t.model.openBackend()
+	if err != nil {
+		return nil, 0, err
+	}
+	if devices == 0 {
+		devices = len(info.Devices)
+	}
+	log.Info("training", "backend", info.Name, "devices", devices, "run", t.out)
+	return b, devices, nil
 }
 
 // modelConfig reads -config, and makes it one of trained weights in f32.

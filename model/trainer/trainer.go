@@ -24,10 +24,15 @@ type Config struct {
 	Plan        Plan
 	Data        string                       // folder of prepared data
 	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
+	Devices     int                          // that share a batch, the first of the back end; 0 is 1
 	Checkpoints *ckpt.Manager                // nil keeps none
 	Record      func(telemetry.Record) error // told how it goes; nil is allowed
 	Logger      *slog.Logger                 // nil discards
 }
+
+// ErrDevices says that there are not as many devices as asked for, or that a batch
+// cannot be shared out to them.
+var ErrDevices = errors.New("devices")
 
 // maxSkipped is how many steps in a row may have a gradient that is not finite.
 const maxSkipped = 10
@@ -73,6 +78,14 @@ func New(c Config) (*Trainer, error) {
 	c.Plan = c.Plan.withDefaults()
 	if err := c.Plan.Check(c.Model); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
+	}
+	c.Devices = max(1, c.Devices)
+	if have := c.Backend.NumDevices(); c.Devices > have {
+		return nil, fmt.Errorf("%w: %d are asked for, the back end has %d", ErrDevices, c.Devices, have)
+	}
+	if texts := c.Plan.Batch / c.Plan.Accumulate; texts%c.Devices != 0 {
+		return nil, fmt.Errorf("%w: %d texts at a time (batch %d, accumulate %d) cannot be shared out to %d devices: name a number of devices that divides them, or another batch",
+			ErrDevices, texts, c.Plan.Batch, c.Plan.Accumulate, c.Devices)
 	}
 	manifest, err := data.ReadManifest(c.Data)
 	if err != nil {

@@ -177,9 +177,9 @@ func byDomain(batches []rowsOfBatch, rows []float64) map[string]float64 {
 func (l *learner) put(b rowsOfBatch) error {
 	shape := func(t dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(t, dims...) }
 	return firstError(
-		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1)),
-		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch)),
-		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch)),
+		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1), true),
+		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch), true),
+		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch), true),
 	)
 }
 
