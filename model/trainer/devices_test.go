@@ -21,24 +21,19 @@ func TestDevices(t *testing.T) {
 		t.Fatalf("the back end has %d devices, want %d", b.NumDevices(), testkit.CPUDevices)
 	}
 	if testing.Short() {
-		t.Skip("SKIPPED with -short: it compiles 18 programs")
+		t.Skip("SKIPPED with -short: it compiles a dozen programs")
 	}
-	for name, tt := range map[string]struct {
-		model  swarm.Config
-		pinned bool
-	}{
-		"plain": {plain(mamba.Mamba2), false}, "swarm": {tiny(mamba.Mamba2), false}, "swarm with the first pinned": {tiny(mamba.Mamba1), true},
-	} {
+	for name, model := range map[string]swarm.Config{"plain": plain(mamba.Mamba2), "swarm": tiny(mamba.Mamba2)} {
 		t.Run(name, func(t *testing.T) {
 			var want []result
 			for _, devices := range []int{1, 2, 4} {
-				l := tinyLearner(t, b, tt.model, func(c *learnerConfig) {
-					c.Batch, c.SeqLen, c.Devices, c.Learn = 8, 8, devices, swarm.LearnConfig{Capacity: 1, PinFirst: tt.pinned}
+				l := tinyLearner(t, b, model, func(c *learnerConfig) {
+					c.Batch, c.SeqLen, c.Devices, c.Learn = 8, 8, devices, swarm.LearnConfig{Capacity: 1}
 				})
 				got := fewSteps(t, l)
 				if devices == 1 {
 					want = got
-					if !tt.model.Plain() && want[0].stats[statDropped] == 0 {
+					if !model.Plain() && want[0].stats[statDropped] == 0 {
 						t.Error("nothing is dropped: the capacity is not shown to be that of the whole batch")
 					}
 					continue
