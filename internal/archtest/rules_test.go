@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"model/engine": {"model/swarm", "model/router", "model/mamba", "model/tokenizer",
 		"internal/num"},
 	"model/config":    {"model/mamba", "model/router", "model/swarm"},
-	"model/ckpt":      {"hub/safetensors"},
+	"model/ckpt":      {"hub/safetensors", "internal/atomicfile"},
 	"model/telemetry": {"internal/atomicfile"},
 	"model/eval":      {"model/engine", "model/swarm", "model/router", "model/data", "model/tokenizer"},
 	"model/trainer":   {"model/swarm", "model/router", "model/mamba", "model/data", "model/ckpt", "model/telemetry", "internal/program"},

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -9,6 +10,10 @@ import (
 
 	"github.com/mamba-encoder-swarm/mes/internal/program"
 )
+
+// ErrDevice says that a device did not do what it was asked for: it is gone, out of
+// memory, or broken.
+var ErrDevice = errors.New("the device failed")
 
 // named is a program whose outputs have names too.
 type named struct {
@@ -79,7 +84,7 @@ func (p *named) run(devices int, from buffers) (buffers, error) {
 	}
 	results, err := p.Run(args)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrDevice, err)
 	}
 	out := buffers{}
 	for i, buffer := range results {
@@ -94,7 +99,7 @@ func (p *named) run(devices int, from buffers) (buffers, error) {
 func (l *learner) upload(name string, values any, shape shapes.Shape, split bool) error {
 	parts, err := scatter(l.backend, values, shape, l.Devices, split)
 	if err != nil {
-		return fmt.Errorf("upload %s: %w", name, err)
+		return fmt.Errorf("%w: upload %s: %w", ErrDevice, name, err)
 	}
 	l.state.drop(name) // what it held is replaced
 	l.state[name] = parts
@@ -138,7 +143,7 @@ func window(values any, from, size int) any {
 func read[T float32 | int32](parts []compute.Buffer, n int) ([]T, error) {
 	values := make([]T, n)
 	if err := parts[0].ToFlatData(values); err != nil {
-		return nil, fmt.Errorf("read from the device: %w", err)
+		return nil, fmt.Errorf("%w: read: %w", ErrDevice, err)
 	}
 	return values, nil
 }

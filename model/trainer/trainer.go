@@ -48,6 +48,7 @@ type Trainer struct {
 	resume   *ckpt.Snapshot // taken up by the first leg
 	learner  *learner       // of the last leg
 	prepared Kind           // the phase that it was made for
+	held     *[]heldRow     // of all domains, once they were read
 
 	skipped int64 // steps in a row
 	began   time.Time
@@ -148,12 +149,39 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	for t.state.Step < leg.steps {
 		if err := t.step(ctx, leg, l, loader); err != nil {
 			if ctx.Err() != nil {
-				err = errors.Join(ctx.Err(), t.save(context.WithoutCancel(ctx), l, math.NaN()))
+				return t.stop(ctx, l)
 			}
-			return err
+			return t.failed(err)
 		}
 	}
 	return t.end(leg, l)
+}
+
+// stop saves a run whose ctx ended, and returns ctx's error.
+func (t *Trainer) stop(ctx context.Context, l *learner) error {
+	if t.Checkpoints != nil {
+		err := t.save(context.WithoutCancel(ctx), l, math.NaN())
+		if err = errors.Join(err, t.Checkpoints.Wait()); err != nil {
+			return err
+		}
+		t.Logger.Info("stopped and saved; the same command goes on from here", "step", t.state.Steps)
+	}
+	return ctx.Err()
+}
+
+// failed says of a device's failure where the run stood and what is left of it.
+func (t *Trainer) failed(err error) error {
+	if !errors.Is(err, ErrDevice) {
+		return err
+	}
+	err = fmt.Errorf("after step %d: %w", t.state.Steps, err)
+	if t.Checkpoints == nil {
+		return err
+	}
+	if list := t.Checkpoints.List(); len(list) > 0 {
+		return fmt.Errorf("%w; checkpoint %d is intact, the same command goes on from it", err, list[len(list)-1].Step)
+	}
+	return fmt.Errorf("%w; there was no checkpoint yet", err)
 }
 
 // step learns from the next texts.
