@@ -250,14 +250,13 @@ func trainInterrupted(r *trainings) {
 		r.t.Errorf("Ctrl-C: %v, %s", err, messages)
 	}
 	twice := false
-	for try := 0; try < 5 && !twice; try++ { // one that is quick with its last checkpoint needs no second Ctrl-C
+	for try := 0; try < 10 && !twice; try++ { // one that is quick with its last checkpoint needs no second Ctrl-C
 		records := r.progress()
 		cmd, messages = r.start(r.run)
 		r.until("a step", func() bool { return r.progress() != records })
-		for range 50 {
-			_ = cmd.Process.Signal(os.Interrupt)
-			time.Sleep(time.Millisecond)
-		}
+		_ = cmd.Process.Signal(os.Interrupt)
+		time.Sleep(2 * time.Millisecond)
+		_ = cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err == nil {
 			break // it was through
 		}
