@@ -19,11 +19,12 @@ import (
 
 // modelFlags are the flags of every command that runs a model.
 type modelFlags struct {
-	m       *Main
-	dir     string
-	backend string
-	dtype   string
-	budget  int64
+	m          *Main
+	dir        string
+	backend    string
+	dtype      string
+	budget     int64
+	cpuDevices int // into which xla:cpu divides the processor; 0 is the plugin's choice
 }
 
 // modelUsage explains -model.
@@ -59,7 +60,9 @@ func (f *modelFlags) openBackend() (compute.Backend, backend.Info, error) {
 	if !slices.Contains(backend.Names(), f.backend) {
 		return nil, backend.Info{}, usageError("unknown back end %q; choose auto, xla:cuda, xla:cpu or go", f.backend)
 	}
-	return backend.Open(f.backend, f.m.backendOptions())
+	options := f.m.backendOptions()
+	options.CPUDevices = f.cpuDevices
+	return backend.Open(f.backend, options)
 }
 
 // load opens folder or repo, tokenizer, back end and model.

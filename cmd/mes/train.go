@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
+
+	"github.com/gomlx/compute"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
@@ -51,6 +54,7 @@ by default it follows from how much text there is. add-domain.json says what cam
 		fs.StringVar(&t.add, "add-domain", "", "`folder` of texts, or of prepared data, of a domain to add to the swarm -init")
 		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
+		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
 		t.model.backendFlag(fs)
 		return t.run
@@ -63,6 +67,7 @@ type training struct {
 	model                                          modelFlags
 	config, plan, data, out, tokenizer, init, http string
 	add, domain                                    string
+	devices                                        string
 	keep                                           int
 }
 
@@ -92,12 +97,12 @@ func (t *training) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	b, _, err := t.model.openBackend()
+	b, devices, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer b.Finalize()
-	params, err := t.train(ctx, trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start})
+	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start})
 	if err != nil {
 		return err
 	}
@@ -119,8 +124,29 @@ func (t *training) train(ctx context.Context, run trainer.Config) (_ trainer.Par
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
-	run.Logger.Info("training", "backend", run.Backend.Name(), "run", t.out)
+	run.Logger.Info("training", "backend", run.Backend.Name(), "devices", run.Devices, "run", t.out)
 	return t.follow(ctx, run)
+}
+
+// open opens the back end and counts the devices that -devices asks for.
+func (t *training) open() (compute.Backend, int, error) {
+	devices := 0
+	if t.devices != "all" {
+		n, err := strconv.Atoi(t.devices)
+		if err != nil || n < 1 {
+			return nil, 0, usageError("-devices: %q is neither a number from 1 nor all", t.devices)
+		}
+		devices = n
+	}
+	t.model.cpuDevices = max(1, devices)
+	b, info, err := t.model.openBackend()
+	if err != nil {
+		return nil, 0, err
+	}
+	if devices == 0 {
+		devices = len(info.Devices)
+	}
+	return b, devices, nil
 }
 
 // modelConfig reads -config, and makes it one of trained weights in f32.

@@ -40,7 +40,18 @@ func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
-	d, err := os.Open(dir)
+	return syncDir(os.Open(dir))
+}
+
+// SyncDirIn is SyncDir for a folder below a root.
+func SyncDirIn(root *os.Root, dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	return syncDir(root.Open(dir))
+}
+
+func syncDir(d *os.File, err error) error {
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ type Options struct {
 	Plugin     string   // CPU plugin: a file, or a directory that holds CPUPluginFile; it must load
 	CUDAPlugin string   // CUDA plugin file; without one xla:cuda is not tried
 	Dirs       []string // directories searched for CPUPluginFile when Plugin is empty
+	CPUDevices int      // into how many devices the CPU plugin divides the processor; 0 is the plugin's choice
 	TF32       bool     // let a GPU round the factors of f32 products to 10 bits of mantissa
 }
 

@@ -34,7 +34,11 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 		return nil, Info{}, fmt.Errorf("open back end %s: load PJRT plugin %s: %w", name, path, err)
 	}
 	config := fmt.Sprintf("%s,shared_buffers=%t,tf32=%t", path, name == XLACPU, name == XLACUDA && opts.TF32)
-	b, err := xla.New(config)
+	options := pjrt.NamedValuesMap{}
+	if name == XLACPU && opts.CPUDevices > 0 {
+		options["cpu_device_count"] = int64(opts.CPUDevices)
+	}
+	b, err := xla.NewWithOptions(config, options)
 	if err != nil {
 		return nil, Info{}, fmt.Errorf("open back end %s: load PJRT plugin %s: %w", name, path, err)
 	}

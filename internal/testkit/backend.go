@@ -15,6 +15,9 @@ import (
 	"github.com/mamba-encoder-swarm/mes/internal/backend"
 )
 
+// CPUDevices is how many devices the back end xla:cpu has in tests, of one processor.
+const CPUDevices = 4
+
 // Variables that choose the back ends of a test run.
 const (
 	// EnvBackend restricts tests to one back end: go, xla:cpu or xla:cuda.
@@ -74,6 +77,7 @@ func open(name string) (compute.Backend, error) {
 	b, _, err := backend.Open(name, backend.Options{
 		CUDAPlugin: os.Getenv(EnvCUDAPlugin),
 		Dirs:       append([]string{filepath.Join(root, ".deps", "pjrt")}, backend.SearchDirs("")...),
+		CPUDevices: CPUDevices,
 	})
 	if err != nil {
 		return nil, err

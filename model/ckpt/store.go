@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 )
 
 // Folders below the manager's.
@@ -47,7 +48,7 @@ func (s *store) prepare() error {
 			return err
 		}
 	}
-	if err := s.syncDir("."); err != nil {
+	if err := atomicfile.SyncDirIn(s.root, "."); err != nil {
 		return err
 	}
 	torn, err := s.list(tempDir)
@@ -212,7 +213,7 @@ func (s *store) flush() error {
 		if err := s.before("sync folder", dir); err != nil {
 			return err
 		}
-		if err := s.syncDir(dir); err != nil {
+		if err := atomicfile.SyncDirIn(s.root, dir); err != nil {
 			return err
 		}
 		delete(s.dirs, dir)
@@ -246,16 +247,4 @@ func (s *store) sweep(used map[string]bool) error {
 		}
 	}
 	return s.flush()
-}
-
-// syncDir puts the names of a folder on the disk, where the system has a way to.
-func (s *store) syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := s.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

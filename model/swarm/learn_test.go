@@ -29,8 +29,7 @@ func stacked(c Config, src memorySource) (names []string, values []any) {
 		for e := range c.Router.NumEncoders {
 			all = append(all, src[c.EncoderTensors(e)[i].Name].values...)
 		}
-		name := strings.Replace(spec.Name, "encoders.0.", "encoders.", 1)
-		names = append(names, name)
+		names = append(names, spec.Stack)
 		values = append(values, tensors.FromFlatDataAndDimensions(all, append([]int{c.Router.NumEncoders}, spec.Shape...)...))
 	}
 	return names, values

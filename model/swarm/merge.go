@@ -67,14 +67,14 @@ func (g *merged) update(m *Model, encoders []*encoder, gates []float64) error {
 
 // mergeProgram returns the program Σ_s gates[s]·bank.s.NAME for every tensor of an
 // encoder, and the tensors' names in the order of its outputs.
-func (m *Model) mergeProgram() (*program, []string, error) {
+func (m *Model) mergeProgram() (*compiled, []string, error) {
 	encoder := m.cfg.encoderShapes(F32)
 	var names []string
 	for name := range encoder {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	p, err := m.programFor(programKey{output: mergeEncoders}, func() (*program, error) {
+	p, err := m.programFor(programKey{output: mergeEncoders}, func() (*compiled, error) {
 		return compile(m.backend, "merge", nil, func(in *inputs) []*Node {
 			k := m.cfg.Router.EncodersPerToken
 			gates := in.add(inputGates, shapes.Make(dtypes.Float32, k))

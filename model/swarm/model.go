@@ -87,7 +87,7 @@ func (m *Model) loadCore() error {
 	}
 	if m.cfg.Base.TieWordEmbedding {
 		if m.precision == Int8 {
-			spec := TensorSpec{"backbone.embeddings.weight", []int{m.cfg.Base.VocabSize, m.cfg.Base.DModel}, None, None}
+			spec := shared("backbone.embeddings.weight", []int{m.cfg.Base.VocabSize, m.cfg.Base.DModel}, None)
 			if err := m.core.load(m.backend, m.src, spec, headName, m.precision); err != nil {
 				return err
 			}
@@ -178,7 +178,7 @@ func (m *Model) Close() {
 	defer m.mu.Unlock()
 	for _, p := range m.programs {
 		if <-p.done; p.program != nil {
-			p.program.exec.Finalize()
+			p.program.Finalize()
 		}
 	}
 	m.programs = map[programKey]*pending{}

@@ -131,7 +131,7 @@ func TestSwarmSizes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			inputs[E] = len(p.inputs)
+			inputs[E] = len(p.Inputs)
 		})
 	}
 	if inputs[5] == 0 || inputs[5] != inputs[100] || inputs[5] != inputs[1000] {

@@ -7,12 +7,14 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
+
+	"github.com/mamba-encoder-swarm/mes/internal/program"
 )
 
-// program is a compiled graph whose inputs have names.
-type program struct {
-	exec   compute.Executable
-	inputs []ref
+// compiled is a program with the names of its inputs taken apart.
+type compiled struct {
+	*program.Program
+	refs []ref
 }
 
 // ref is an input's name, taken apart once: a tensor of one of the encoders that run
@@ -36,16 +38,14 @@ func parseRef(name string) ref {
 
 // inputs hands out a graph's parameters by name while the graph is built.
 type inputs struct {
-	g     *graph.Graph
-	nodes map[string]*graph.Node
-	names []string
+	g     *program.Graph
 	shape func(name string) (shapes.Shape, bool)
 }
 
 // get returns the parameter with this name, made on first use; it panics if no
 // tensor has the name.
 func (in *inputs) get(name string) *graph.Node {
-	if n, ok := in.nodes[name]; ok {
+	if n := in.g.Get(name); n != nil {
 		return n
 	}
 	shape, ok := in.shape(name)
@@ -57,50 +57,32 @@ func (in *inputs) get(name string) *graph.Node {
 
 // add makes a parameter that is no weight.
 func (in *inputs) add(name string, shape shapes.Shape) *graph.Node {
-	n := graph.Parameter(in.g, name, shape)
-	in.nodes[name] = n
-	in.names = append(in.names, name)
-	return n
+	return in.g.Input(program.Input{Name: name, Shape: shape})
 }
 
 // compile builds a graph and compiles it. shape knows the tensors that the graph
 // may ask for by name.
-func compile(b compute.Backend, name string, shape func(string) (shapes.Shape, bool), build func(*inputs) []*graph.Node) (*program, error) {
-	var p *program
-	var compileErr error
-	err := exceptions.TryCatch[error](func() {
-		g := graph.NewGraph(b, name)
-		in := &inputs{g: g, nodes: map[string]*graph.Node{}, shape: shape}
-		outputs := build(in)
-		compileErr = g.Compile(outputs...)
-		p = &program{exec: g.Executable()}
-		for _, name := range in.names {
-			p.inputs = append(p.inputs, parseRef(name))
-		}
-	})
-	if err == nil {
-		err = compileErr
-	}
+func compile(b compute.Backend, name string, shape func(string) (shapes.Shape, bool), build func(*inputs) []*graph.Node) (*compiled, error) {
+	p, err := program.Compile(b, name, 1, func(g *program.Graph) []*graph.Node { return build(&inputs{g, shape}) })
 	if err != nil {
-		return nil, fmt.Errorf("compile %s: %w", name, err)
+		return nil, err
 	}
-	return p, nil
+	c := &compiled{Program: p}
+	for _, in := range p.Inputs {
+		c.refs = append(c.refs, parseRef(in.Name))
+	}
+	return c, nil
 }
 
 // run executes the program on the buffers that lookup finds.
-func (p *program) run(lookup func(ref) compute.Buffer) ([]compute.Buffer, error) {
-	args := make([]compute.Buffer, len(p.inputs))
-	for i, r := range p.inputs {
+func (c *compiled) run(lookup func(ref) compute.Buffer) ([]compute.Buffer, error) {
+	args := make([]compute.Buffer, len(c.refs))
+	for i, r := range c.refs {
 		if args[i] = lookup(r); args[i] == nil {
 			return nil, fmt.Errorf("run: no value for input %q", r.name)
 		}
 	}
-	var out []compute.Buffer
-	var execErr error
-	if err := exceptions.TryCatch[error](func() { out, execErr = p.exec.Execute(args, nil, 0) }); err != nil {
-		return nil, err
-	}
-	return out, execErr
+	return c.Run(args)
 }
 
 // finalize frees buffers, ignoring those that are nil.

@@ -52,7 +52,7 @@ type programKey struct {
 // pending is a program that is compiled or being compiled.
 type pending struct {
 	done    chan struct{}
-	program *program
+	program *compiled
 	err     error
 }
 
@@ -93,12 +93,12 @@ func (m *Model) Warm(promptTokens int) {
 }
 
 // program returns the graph for a number of tokens, compiling it on first use.
-func (m *Model) program(key programKey) (*program, error) {
-	return m.programFor(key, func() (*program, error) { return m.build(key) })
+func (m *Model) program(key programKey) (*compiled, error) {
+	return m.programFor(key, func() (*compiled, error) { return m.build(key) })
 }
 
 // programFor returns the program with this key, built on first use.
-func (m *Model) programFor(key programKey, build func() (*program, error)) (*program, error) {
+func (m *Model) programFor(key programKey, build func() (*compiled, error)) (*compiled, error) {
 	m.mu.Lock()
 	p, ok := m.programs[key]
 	if !ok {
@@ -163,7 +163,7 @@ func (m *Model) stateShapes() []shapes.Shape {
 
 // build compiles the graph for key: one sequence, inputs as named above, outputs
 // what key.output says and then the states of the layers that ran.
-func (m *Model) build(key programKey) (*program, error) {
+func (m *Model) build(key programKey) (*compiled, error) {
 	name := fmt.Sprintf("%s-%d-tokens", m.cfg.Base.Kind, key.tokens)
 	return compile(m.backend, name, m.tensorShape, func(in *inputs) []*Node {
 		b := &graphBuilder{m: m, in: in, T: key.tokens, core: mamba.Weights(in.get).In("backbone.")}
@@ -218,7 +218,7 @@ func (b *graphBuilder) length() {
 		return
 	}
 	b.span.Length = b.in.add(inputLength, shapes.Make(dtypes.Int32))
-	positions := Iota(b.in.g, shapes.Make(dtypes.Int32, 1, b.T), 1)
+	positions := Iota(b.in.g.Graph, shapes.Make(dtypes.Int32, 1, b.T), 1)
 	b.span.Mask = ConvertDType(LessThan(positions, b.span.Length), dtypes.Float32)
 }
 
@@ -283,7 +283,7 @@ func (b *graphBuilder) finish(x *Node, out output) *Node {
 	case out == hiddenStates:
 		return mamba.RMSNorm(x, b.core("norm_f.weight"), b.m.cfg.Base.NormEps)
 	case out == lastLogits && b.T > 1:
-		last := Sub(b.span.Length, Const(b.in.g, int32(1)))
+		last := Sub(b.span.Length, Const(b.in.g.Graph, int32(1)))
 		x = Reshape(Gather(x, Reshape(last, 1, 1)), 1, d)
 	}
 	logits := b.m.cfg.Base.Head(b.core, b.m.head(b.in), x)

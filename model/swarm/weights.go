@@ -16,6 +16,12 @@ type TensorSpec struct {
 	Shape   []int
 	Encoder int // encoder that owns it, or None for the core that all share
 	Layer   int // index of its layer in the whole stack, or None
+
+	// Plain is its name in the plain model that a swarm grows from, or that one encoder
+	// makes with the core; empty where that has none.
+	Plain string
+	// Stack is its name in a training graph, where the encoders' tensors are one, [E, …].
+	Stack string
 }
 
 // EncoderOwns reports whether each encoder of a layer has its own copy of the
@@ -55,13 +61,13 @@ func (c Config) Tensors() []TensorSpec {
 func (c Config) CoreTensors() []TensorSpec {
 	var specs []TensorSpec
 	for _, t := range c.Base.OuterTensors() {
-		specs = append(specs, TensorSpec{t.Name, t.Shape, None, None})
+		specs = append(specs, shared(t.Name, t.Shape, None))
 	}
 	layer := c.Base.LayerTensors()
 	for l := range c.Base.NLayer {
 		for _, t := range layer {
 			if l >= c.NumEncoderLayers || !EncoderOwns(c.Base.Kind, t.Name) {
-				specs = append(specs, TensorSpec{LayerTensor(None, l, t.Name), t.Shape, None, l})
+				specs = append(specs, shared(LayerTensor(None, l, t.Name), t.Shape, l))
 			}
 		}
 	}
@@ -70,19 +76,29 @@ func (c Config) CoreTensors() []TensorSpec {
 	}
 	r, d := c.Router, c.Base.DModel
 	specs = append(specs,
-		TensorSpec{"backbone.router.embeddings.weight", []int{c.Base.VocabSize, r.Dim}, None, None},
-		TensorSpec{"backbone.router.proj.weight", []int{r.NumEncoders, r.Dim * len(r.HalfLives)}, None, None},
-		TensorSpec{"backbone.router.bias", []int{r.NumEncoders}, None, None},
+		ofSwarm("backbone.router.embeddings.weight", c.Base.VocabSize, r.Dim),
+		ofSwarm("backbone.router.proj.weight", r.NumEncoders, r.Dim*len(r.HalfLives)),
+		ofSwarm("backbone.router.bias", r.NumEncoders),
 	)
 	if c.Fusion == FuseWeights {
 		return specs
 	}
 	return append(specs,
-		TensorSpec{"backbone.aggregator.q.weight", []int{c.AggregatorDim, d}, None, None},
-		TensorSpec{"backbone.aggregator.k.weight", []int{c.AggregatorDim, d}, None, None},
-		TensorSpec{"backbone.aggregator.beta", []int{r.NumEncoders}, None, None},
-		TensorSpec{"backbone.aggregator.quality.weight", []int{1, d}, None, None},
+		ofSwarm("backbone.aggregator.q.weight", c.AggregatorDim, d),
+		ofSwarm("backbone.aggregator.k.weight", c.AggregatorDim, d),
+		ofSwarm("backbone.aggregator.beta", r.NumEncoders),
+		ofSwarm("backbone.aggregator.quality.weight", 1, d),
 	)
+}
+
+// shared is a tensor of the core that a plain model has too.
+func shared(name string, shape []int, layer int) TensorSpec {
+	return TensorSpec{Name: name, Shape: shape, Encoder: None, Layer: layer, Plain: name, Stack: name}
+}
+
+// ofSwarm is a tensor of the core that only a swarm has.
+func ofSwarm(name string, shape ...int) TensorSpec {
+	return TensorSpec{Name: name, Shape: shape, Encoder: None, Layer: None, Stack: name}
 }
 
 // EncoderTensors lists the tensors that encoder e owns.
@@ -92,7 +108,8 @@ func (c Config) EncoderTensors(e int) []TensorSpec {
 	for l := range c.NumEncoderLayers {
 		for _, t := range layer {
 			if EncoderOwns(c.Base.Kind, t.Name) {
-				specs = append(specs, TensorSpec{LayerTensor(e, l, t.Name), t.Shape, e, l})
+				specs = append(specs, TensorSpec{Name: LayerTensor(e, l, t.Name), Shape: t.Shape, Encoder: e, Layer: l,
+					Plain: LayerTensor(None, l, t.Name), Stack: fmt.Sprintf("backbone.encoders.layers.%d.%s", l, t.Name)})
 			}
 		}
 	}

@@ -89,7 +89,14 @@ func TestTensorsOfSwarm(t *testing.T) {
 	}
 	want := map[string]TensorSpec{}
 	add := func(encoder, layer int, name string, shape ...int) {
-		want[name] = TensorSpec{name, shape, encoder, layer}
+		spec := TensorSpec{Name: name, Shape: shape, Encoder: encoder, Layer: layer, Plain: name, Stack: name}
+		switch rest, own := strings.CutPrefix(name, fmt.Sprintf("backbone.encoders.%d.", encoder)); {
+		case own:
+			spec.Plain, spec.Stack = "backbone."+rest, "backbone.encoders."+rest
+		case strings.Contains(name, "router.") || strings.Contains(name, "aggregator."):
+			spec.Plain = ""
+		}
+		want[name] = spec
 	}
 	add(None, None, "backbone.embeddings.weight", 10, 4)
 	add(None, None, "backbone.norm_f.weight", 4)

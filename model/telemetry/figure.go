@@ -2,12 +2,10 @@ package telemetry
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"image/color"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 
 	"gonum.org/v1/plot"
@@ -94,27 +92,14 @@ func (f *Figure) Write(w io.Writer, format string) error {
 // whole or not at all.
 func (f *Figure) Save(dir, format string) (path string, err error) {
 	path = filepath.Join(dir, f.Name+"."+format)
-	temp, err := os.CreateTemp(dir, "."+f.Name+".*.tmp")
-	if err != nil {
+	var out bytes.Buffer
+	if err := f.Write(&out, format); err != nil {
+		return "", err
+	}
+	if err := atomicfile.Write(path, out.Bytes(), 0o644); err != nil {
 		return "", fmt.Errorf("write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			temp.Close()
-			os.Remove(temp.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
-		}
-	}()
-	if err := f.Write(temp, format); err != nil {
-		return "", err
-	}
-	if err := errors.Join(temp.Chmod(0o644), temp.Sync(), temp.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return "", err
-	}
-	return path, atomicfile.SyncDir(dir)
+	return path, nil
 }
 
 // draw draws title and panels, the plots with one left and one right edge.

@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
+	"github.com/mamba-encoder-swarm/mes/internal/program"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -20,6 +21,7 @@ type learnerConfig struct {
 	Trainable func(name string) bool // by name in a checkpoint; of a stack, all or none
 	SeqLen    int                    // T
 	Batch     int                    // B, texts of a program's run
+	Devices   int                    // that share the batch; B is a multiple
 	BFloat16  bool                   // keep values between operations in bf16
 	Losses    Losses
 	Optimizer AdamW
@@ -45,21 +47,21 @@ func (c *learnerConfig) network() swarm.Config {
 type learner struct {
 	learnerConfig
 	backend           compute.Backend
-	specs             []mamba.TensorSpec
+	tensors           []tensor
 	trainable         []string
 	frozen            []bool // [E], encoders that do not learn any more
-	gradients, update *program
-	scorer            *program // compiled when it is first needed
-	state             buffers  // p/name of every tensor; m/, v/ and g/name of those that learn; count
+	gradients, update *named
+	scorer            *named  // compiled when it is first needed
+	state             buffers // p/name of every tensor; m/, v/ and g/name of those that learn; count
 }
 
 // newLearner compiles a phase's programs and brings its tensors to the device.
 func newLearner(b compute.Backend, c learnerConfig, p Params) (*learner, error) {
 	c.Optimizer = c.Optimizer.withDefaults()
-	l := &learner{learnerConfig: c, backend: b, specs: deviceSpecs(c.Model), frozen: make([]bool, len(c.owned)), state: buffers{}}
-	for _, spec := range l.specs {
-		if c.Trainable(rows(c.Model, spec.Name)[0]) && spec.Name != balanceBias && !c.asleep(spec.Name) {
-			l.trainable = append(l.trainable, spec.Name)
+	l := &learner{learnerConfig: c, backend: b, tensors: tensorsOf(c.Model), frozen: make([]bool, len(c.owned)), state: buffers{}}
+	for _, t := range l.tensors {
+		if c.Trainable(t.parts[0]) && t.Name != balanceBias && !c.asleep(t.Name) {
+			l.trainable = append(l.trainable, t.Name)
 		}
 	}
 	if len(l.trainable) == 0 {
@@ -81,62 +83,62 @@ func newLearner(b compute.Backend, c learnerConfig, p Params) (*learner, error) 
 
 func (l *learner) close() {
 	l.state.finalize()
-	l.gradients.exec.Finalize()
-	l.update.exec.Finalize()
+	l.gradients.Finalize()
+	l.update.Finalize()
 	if l.scorer != nil {
-		l.scorer.exec.Finalize()
+		l.scorer.Finalize()
 	}
 }
 
 func (l *learner) shape(name string) shapes.Shape {
-	i := slices.IndexFunc(l.specs, func(s mamba.TensorSpec) bool { return s.Name == name })
-	return shapes.Make(dtypes.Float32, l.specs[i].Shape...)
+	i := slices.IndexFunc(l.tensors, func(t tensor) bool { return t.Name == name })
+	return shapes.Make(dtypes.Float32, l.tensors[i].Shape...)
 }
 
 // prefixed returns an input for each of the names, under a prefix.
-func (l *learner) prefixed(prefix string, names []string, donate bool) []input {
-	var in []input
+func (l *learner) prefixed(prefix string, names []string, donate bool) []program.Input {
+	var in []program.Input
 	for _, name := range names {
-		in = append(in, input{prefix + name, l.shape(name), donate})
+		in = append(in, program.Input{Name: prefix + name, Shape: l.shape(name), Donate: donate})
 	}
 	return in
 }
 
 // measureInputs are a batch and all tensors of the model.
-func (l *learner) measureInputs() []input {
-	in := []input{
-		{"ids", shapes.Make(dtypes.Int32, l.Batch, l.SeqLen+1), true},
-		{"encoder", shapes.Make(dtypes.Int32, l.Batch), true},
-		{"runs", shapes.Make(dtypes.Int32, l.Batch), true},
-		{"weight", shapes.Make(dtypes.Float32, l.Batch), true},
+func (l *learner) measureInputs() []program.Input {
+	in := []program.Input{
+		{Name: "ids", Shape: shapes.Make(dtypes.Int32, l.Batch, l.SeqLen+1), Donate: true, Split: true},
+		{Name: "encoder", Shape: shapes.Make(dtypes.Int32, l.Batch), Donate: true, Split: true},
+		{Name: "runs", Shape: shapes.Make(dtypes.Int32, l.Batch), Donate: true, Split: true},
+		{Name: "weight", Shape: shapes.Make(dtypes.Float32, l.Batch), Donate: true, Split: true},
 	}
-	for _, spec := range l.specs {
-		in = append(in, input{"p/" + spec.Name, l.shape(spec.Name), false})
+	for _, t := range l.tensors {
+		in = append(in, program.Input{Name: "p/" + t.Name, Shape: l.shape(t.Name)})
 	}
 	return in
 }
 
 // measureFrom is measure over measureInputs.
-func (c *learnerConfig) measureFrom(in map[string]*Node) measured {
+func (c *learnerConfig) measureFrom(in func(name string) *Node) measured {
 	return c.measure(func(name string) *Node {
-		if n := in["p/"+name]; n != nil {
+		if n := in("p/" + name); n != nil {
 			return n
 		}
 		panic(fmt.Errorf("the model has no tensor %q", name))
-	}, batchNodes{in["ids"], in["encoder"], in["runs"], in["weight"]})
+	}, batchNodes{in("ids"), in("encoder"), in("runs"), in("weight")})
 }
 
 // compileGradients adds a batch's gradients to g/.
-func (l *learner) compileGradients() (*program, error) {
+func (l *learner) compileGradients() (*named, error) {
 	in := append(l.measureInputs(), l.prefixed("g/", l.trainable, true)...)
-	return compile(l.backend, "gradients", in, func(in map[string]*Node, out *outputs) {
+	return l.compile("gradients", in, func(in func(name string) *Node, out *outputs) {
 		m := l.measureFrom(in)
 		by := make([]*Node, len(l.trainable))
 		for i, name := range l.trainable {
-			by[i] = in["p/"+name]
+			by[i] = in("p/" + name)
 		}
 		for i, grad := range Gradient(m.loss, by...) {
-			out.add("g/"+l.trainable[i], Add(in["g/"+l.trainable[i]], grad))
+			out.add("g/"+l.trainable[i], Add(in("g/"+l.trainable[i]), grad))
 		}
 		out.add("stats", m.stats)
 		out.add("rows", m.rows)
@@ -147,36 +149,40 @@ func (l *learner) compileGradients() (*program, error) {
 }
 
 // compileUpdate takes the mean of the gradients in g/ over some batches and clears them.
-func (l *learner) compileUpdate() (*program, error) {
+func (l *learner) compileUpdate() (*named, error) {
 	scalar := shapes.Make(dtypes.Float32)
-	in := []input{{"lr", scalar, true}, {"share", scalar, true}, {"count", scalar, true}, {"awake", shapes.Make(dtypes.Float32, len(l.owned)), true}}
+	var in []program.Input
+	for _, name := range []string{"lr", "share", "count"} {
+		in = append(in, program.Input{Name: name, Shape: scalar, Donate: true})
+	}
+	in = append(in, program.Input{Name: "awake", Shape: shapes.Make(dtypes.Float32, len(l.owned)), Donate: true})
 	for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
 		in = append(in, l.prefixed(prefix, l.trainable, true)...)
 	}
-	return compile(l.backend, "update", in, func(in map[string]*Node, out *outputs) {
+	return l.compile("update", in, func(in func(name string) *Node, out *outputs) {
 		by := func(prefix string) map[string]*Node {
 			nodes := map[string]*Node{}
 			for _, name := range l.trainable {
-				nodes[name] = in[prefix+name]
+				nodes[name] = in(prefix + name)
 			}
 			return nodes
 		}
 		grad := by("g/")
 		for name, g := range grad {
-			grad[name] = Mul(g, in["share"])
+			grad[name] = Mul(g, in("share"))
 			if stacked(name) {
-				grad[name] = byRow(grad[name], in["awake"])
+				grad[name] = byRow(grad[name], in("awake"))
 			}
 		}
 		scale := func(name string, step *Node) *Node {
-			step = scaled(Mul(in["lr"], step), l.valued(name, l.Pace, 1))
+			step = scaled(Mul(in("lr"), step), l.valued(name, l.Pace, 1))
 			if stacked(name) {
-				step = byRow(step, in["awake"])
+				step = byRow(step, in("awake"))
 			}
 			return step
 		}
 		decay := func(name string, p *Node) *Node { return scaled(p, l.valued(name, l.Decay, l.Optimizer.WeightDecay)) }
-		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in["count"], scale, decay)
+		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in("count"), scale, decay)
 		for i, name := range l.trainable {
 			out.add("p/"+name, p[i])
 			out.add("m/"+name, m[i])
@@ -188,45 +194,32 @@ func (l *learner) compileUpdate() (*program, error) {
 	})
 }
 
-// upload brings values to the device.
-func (l *learner) upload(name string, values any, shape shapes.Shape) error {
-	b, err := l.backend.BufferFromFlatData(0, values, shape)
-	if err != nil {
-		return fmt.Errorf("upload %s: %w", name, err)
-	}
-	if old := l.state[name]; old != nil {
-		_ = old.Finalize() // what it held is replaced
-	}
-	l.state[name] = b
-	return nil
-}
-
 // load brings a model's tensors to the device, with an optimizer that has seen nothing.
 func (l *learner) load(p Params) error {
-	for _, spec := range l.specs {
-		flat := make([]float32, 0, spec.Elements())
-		for _, name := range rows(l.Model, spec.Name) {
-			t, ok := p[name]
+	for _, t := range l.tensors {
+		flat := make([]float32, 0, t.Elements())
+		for _, name := range t.parts {
+			part, ok := p[name]
 			if !ok {
 				return fmt.Errorf("the model has no tensor %s", name)
 			}
-			flat = append(flat, t.Values...)
+			flat = append(flat, part.Values...)
 		}
-		if len(flat) != spec.Elements() {
-			return fmt.Errorf("tensor %s: %d values, expected %v", spec.Name, len(flat), spec.Shape)
+		if len(flat) != t.Elements() {
+			return fmt.Errorf("tensor %s: %d values, expected %v", t.Name, len(flat), t.Shape)
 		}
-		if err := l.upload("p/"+spec.Name, flat, l.shape(spec.Name)); err != nil {
+		if err := l.upload("p/"+t.Name, flat, l.shape(t.Name), false); err != nil {
 			return err
 		}
 	}
 	for _, name := range l.trainable {
 		for _, prefix := range []string{"m/", "v/", "g/"} {
-			if err := l.upload(prefix+name, make([]float32, l.shape(name).Size()), l.shape(name)); err != nil {
+			if err := l.upload(prefix+name, make([]float32, l.shape(name).Size()), l.shape(name), false); err != nil {
 				return err
 			}
 		}
 	}
-	return l.upload("count", []float32{0}, shapes.Make(dtypes.Float32))
+	return l.upload("count", []float32{0}, shapes.Make(dtypes.Float32), false)
 }
 
 // rowsOfBatch is a batch on the host.
@@ -253,7 +246,7 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 		if err := l.put(batch); err != nil {
 			return result{}, err
 		}
-		out, err := l.gradients.run(l.state)
+		out, err := l.gradients.run(l.Devices, l.state)
 		if err != nil {
 			return result{}, err
 		}
@@ -264,16 +257,16 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 		outs = append(outs, out)
 	}
 	scalar := shapes.Make(dtypes.Float32)
-	if err := l.upload("lr", []float32{float32(lr)}, scalar); err != nil {
+	if err := l.upload("lr", []float32{float32(lr)}, scalar, false); err != nil {
 		return result{}, err
 	}
-	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar); err != nil {
+	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar, false); err != nil {
 		return result{}, err
 	}
-	if err := l.upload("awake", l.awake(), shapes.Make(dtypes.Float32, len(l.owned))); err != nil {
+	if err := l.upload("awake", l.awake(), shapes.Make(dtypes.Float32, len(l.owned)), false); err != nil {
 		return result{}, err
 	}
-	out, err := l.update.run(l.state)
+	out, err := l.update.run(l.Devices, l.state)
 	if err != nil {
 		return result{}, err
 	}
@@ -341,19 +334,14 @@ const balanceBias = "backbone.router.bias"
 // params reads the model's tensors from the device.
 func (l *learner) params() (Params, error) {
 	p := Params{}
-	for _, spec := range l.specs {
-		flat, err := read[float32](l.state["p/"+spec.Name], spec.Elements())
+	for _, t := range l.tensors {
+		flat, err := read[float32](l.state["p/"+t.Name], t.Elements())
 		if err != nil {
 			return nil, err
 		}
-		names := rows(l.Model, spec.Name)
-		shape := spec.Shape
-		if len(names) > 1 || names[0] != spec.Name {
-			shape = shape[1:]
-		}
-		size := len(flat) / len(names)
-		for i, name := range names {
-			p[name] = Param{shape, flat[i*size:][:size:size]}
+		size := len(flat) / len(t.parts)
+		for i, name := range t.parts {
+			p[name] = Param{t.partShape(), flat[i*size:][:size:size]}
 		}
 	}
 	return p, nil

@@ -3,6 +3,7 @@ package trainer
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,6 +14,15 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/router"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
+
+// TestMain lets XLA compile without optimising: nearly all of these tests' time would go
+// into machine code that runs for a few steps.
+func TestMain(m *testing.M) {
+	if os.Getenv("XLA_FLAGS") == "" {
+		os.Setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+	}
+	os.Exit(m.Run())
+}
 
 // tiny is a swarm of four encoders of which two run, on one of two layers.
 func tiny(kind mamba.Kind) swarm.Config {
@@ -50,7 +60,7 @@ func tinyBatch(c swarm.Config, B, T int) rowsOfBatch {
 
 func tinyLearner(t *testing.T, b compute.Backend, c swarm.Config, edit func(*learnerConfig)) *learner {
 	t.Helper()
-	cfg := learnerConfig{Model: c, Trainable: func(string) bool { return true }, SeqLen: 16, Batch: 3,
+	cfg := learnerConfig{Model: c, Trainable: func(string) bool { return true }, SeqLen: 16, Batch: 3, Devices: 1,
 		Losses: Losses{Balance: 1e-2, Z: 1e-3, Aggregator: 0.1, Domain: 0.1}, Learn: swarm.LearnConfig{Capacity: 4}, owned: []bool{true, true, true, true}}
 	if edit != nil {
 		edit(&cfg)

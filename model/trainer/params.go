@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 
@@ -87,11 +86,7 @@ func (p Params) Release([]string) {}
 func (p Params) Grow(c swarm.Config, noise float64, seed uint64) Params {
 	out, rng := Params{}, rand.New(rand.NewPCG(seed, 1))
 	for _, spec := range c.Tensors() {
-		name := spec.Name
-		if spec.Encoder != swarm.None {
-			name = strings.Replace(name, fmt.Sprintf("encoders.%d.", spec.Encoder), "", 1)
-		}
-		from, ok := p[name]
+		from, ok := p[spec.Plain]
 		switch {
 		case !ok:
 			out[spec.Name] = Param{spec.Shape, c.Init(spec, rng)}
@@ -118,17 +113,14 @@ func disturb(values []float32, noise float64, rng *rand.Rand) []float32 {
 	return out
 }
 
-// Encoder is the plain model that encoder e makes with the decoder; the tensors are
+// Encoder is the plain model that encoder e makes with the core; the tensors are
 // shared with p.
 func (p Params) Encoder(c swarm.Config, e int) Params {
 	out := Params{}
-	for _, spec := range c.CoreTensors() {
-		if !strings.HasPrefix(spec.Name, "backbone.router.") && !strings.HasPrefix(spec.Name, "backbone.aggregator.") {
-			out[spec.Name] = p[spec.Name]
+	for _, spec := range append(c.CoreTensors(), c.EncoderTensors(e)...) {
+		if spec.Plain != "" {
+			out[spec.Plain] = p[spec.Name]
 		}
-	}
-	for _, spec := range c.EncoderTensors(e) {
-		out[strings.Replace(spec.Name, fmt.Sprintf("encoders.%d.", e), "", 1)] = p[spec.Name]
 	}
 	return out
 }
@@ -136,39 +128,43 @@ func (p Params) Encoder(c swarm.Config, e int) Params {
 // SetEncoder puts the tensors of a plain model in the place of encoder e's.
 func (p Params) SetEncoder(c swarm.Config, e int, plain Params) {
 	for _, spec := range c.EncoderTensors(e) {
-		p[spec.Name] = plain[strings.Replace(spec.Name, fmt.Sprintf("encoders.%d.", e), "", 1)]
+		p[spec.Name] = plain[spec.Plain]
 	}
 }
 
-// deviceSpecs lists a model's tensors as a training graph holds them: those that
-// encoders own as one stack for each layer, [E, …].
-func deviceSpecs(c swarm.Config) []mamba.TensorSpec {
-	var specs []mamba.TensorSpec
+// tensor is one that a training graph holds.
+type tensor struct {
+	mamba.TensorSpec
+	parts []string // its name in a checkpoint; of a stack [E, …] those of the encoders' tensors
+}
+
+// tensorsOf lists a model's tensors as a training graph holds them: those that encoders
+// own as one stack for each layer.
+func tensorsOf(c swarm.Config) []tensor {
+	var all []tensor
 	for _, spec := range c.CoreTensors() {
-		specs = append(specs, mamba.TensorSpec{Name: spec.Name, Shape: spec.Shape})
+		all = append(all, tensor{mamba.TensorSpec{Name: spec.Stack, Shape: spec.Shape}, []string{spec.Name}})
 	}
 	if c.Plain() {
-		return specs
+		return all
 	}
-	for _, spec := range c.EncoderTensors(0) {
-		specs = append(specs, mamba.TensorSpec{
-			Name:  strings.Replace(spec.Name, "encoders.0.", "encoders.", 1),
-			Shape: append([]int{c.Router.NumEncoders}, spec.Shape...),
-		})
+	first := len(all)
+	for e := range c.Router.NumEncoders {
+		for i, spec := range c.EncoderTensors(e) {
+			if e == 0 {
+				shape := append([]int{c.Router.NumEncoders}, spec.Shape...)
+				all = append(all, tensor{mamba.TensorSpec{Name: spec.Stack, Shape: shape}, nil})
+			}
+			all[first+i].parts = append(all[first+i].parts, spec.Name)
+		}
 	}
-	return specs
+	return all
 }
 
-// rows returns the names in a checkpoint of a tensor on the device: its own, or one for
-// each encoder.
-func rows(c swarm.Config, name string) []string {
-	rest, stacked := strings.CutPrefix(name, "backbone.encoders.layers.")
-	if !stacked {
-		return []string{name}
+// partShape is the shape of each part.
+func (t tensor) partShape() []int {
+	if len(t.parts) == 1 && t.parts[0] == t.Name {
+		return t.Shape
 	}
-	names := make([]string, c.Router.NumEncoders)
-	for e := range names {
-		names[e] = fmt.Sprintf("backbone.encoders.%d.layers.%s", e, rest)
-	}
-	return names
+	return t.Shape[1:]
 }

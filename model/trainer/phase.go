@@ -67,7 +67,7 @@ func (t *Trainer) release() {
 
 // learnerConfig says what a leg computes and which tensors learn.
 func (t *Trainer) learnerConfig(leg leg) learnerConfig {
-	c := learnerConfig{Model: t.Model, Trainable: func(string) bool { return true }, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch / t.Plan.Accumulate,
+	c := learnerConfig{Model: t.Model, Trainable: func(string) bool { return true }, SeqLen: t.Plan.SeqLen, Batch: t.Plan.Batch / t.Plan.Accumulate, Devices: t.Devices,
 		BFloat16: t.Plan.BFloat16, Losses: leg.phase.Losses, Optimizer: t.Plan.Optimizer, Teach: leg.phase.Teach, Group: Shared, Decay: leg.phase.Decay, Pace: leg.phase.Pace,
 		Learn: swarm.LearnConfig{Capacity: t.Plan.Capacity, PinFirst: t.Plan.Pinned}, owned: make([]bool, t.Model.Router.NumEncoders)}
 	for _, name := range t.domains {
@@ -92,7 +92,7 @@ func (t *Trainer) learnerConfig(leg leg) learnerConfig {
 func (t *Trainer) belongsToEncoder() func(string) bool {
 	own := map[string]bool{}
 	for _, spec := range t.Model.EncoderTensors(0) {
-		own[strings.Replace(spec.Name, "encoders.0.", "", 1)] = true
+		own[spec.Plain] = true
 	}
 	return func(name string) bool { return own[name] }
 }
@@ -145,5 +145,5 @@ func (l *learner) balance(rate float64, load []float64) error {
 			bias[e] -= float32(rate)
 		}
 	}
-	return l.upload("p/"+balanceBias, bias, shapes.Make(dtypes.Float32, len(bias)))
+	return l.upload("p/"+balanceBias, bias, shapes.Make(dtypes.Float32, len(bias)), false)
 }

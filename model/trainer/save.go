@@ -128,12 +128,12 @@ func (t *Trainer) resumeLearner(l *learner) error {
 			return fmt.Errorf("checkpoint of step %d: tensor %s is not of this phase", s.Step, tensor.Name)
 		}
 		found++
-		if err := l.upload(name, floats(tensor.Data), shapes.Make(dtypes.Float32, tensor.Shape...)); err != nil {
+		if err := l.upload(name, floats(tensor.Data), shapes.Make(dtypes.Float32, tensor.Shape...), false); err != nil {
 			return err
 		}
 	}
 	if found != 2*len(l.trainable) {
 		return fmt.Errorf("checkpoint of step %d holds %d of %d tensors of the optimizer", s.Step, found, 2*len(l.trainable))
 	}
-	return l.upload("count", []float32{float32(t.state.Count)}, shapes.Make(dtypes.Float32))
+	return l.upload("count", []float32{float32(t.state.Count)}, shapes.Make(dtypes.Float32), false)
 }

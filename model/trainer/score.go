@@ -7,13 +7,13 @@ import . "github.com/gomlx/gomlx/core/graph"
 const spare = 4
 
 // compileScore measures a batch without learning from it.
-func (l *learner) compileScore() (*program, error) {
+func (l *learner) compileScore() (*named, error) {
 	c := l.learnerConfig
 	c.Teach = false
 	if !c.Model.Plain() {
 		c.Learn.Capacity = min(c.Learn.Capacity*spare, float64(c.Model.Router.NumEncoders))
 	}
-	return compile(l.backend, "score", l.measureInputs(), func(in map[string]*Node, out *outputs) {
+	return l.compile("score", l.measureInputs(), func(in func(name string) *Node, out *outputs) {
 		m := c.measureFrom(in)
 		out.add("rows", m.rows)
 		out.add("stats", m.stats)
@@ -30,7 +30,7 @@ func (l *learner) score(batch rowsOfBatch) (rows, stats []float32, err error) {
 	if err := l.put(batch); err != nil {
 		return nil, nil, err
 	}
-	out, err := l.scorer.run(l.state)
+	out, err := l.scorer.run(l.Devices, l.state)
 	if err != nil {
 		return nil, nil, err
 	}

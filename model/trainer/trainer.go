@@ -26,10 +26,15 @@ type Config struct {
 	Plan        Plan
 	Data        string                       // folder of prepared data
 	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
+	Devices     int                          // that share a batch, the first of the back end; 0 is 1
 	Checkpoints *ckpt.Manager                // nil keeps none
 	Record      func(telemetry.Record) error // told how it goes; nil is allowed
 	Logger      *slog.Logger                 // nil discards
 }
+
+// ErrDevices says that there are not as many devices as asked for, or that a batch
+// cannot be shared out to them.
+var ErrDevices = errors.New("devices")
 
 // maxSkipped is how many steps in a row may have a gradient that is not finite.
 const maxSkipped = 10
@@ -46,6 +51,7 @@ type Trainer struct {
 	learner  *learner       // of the last leg
 	prepared int            // place in the plan of the phase that it was made for
 	best     Params         // with patience, the tensors of specialists when their losses were lowest, see keep
+	held     *[]heldRow     // of all domains, once they were read
 
 	skipped int64 // steps in a row
 	began   time.Time
@@ -78,6 +84,14 @@ func New(c Config) (*Trainer, error) {
 	c.Plan = c.Plan.withDefaults()
 	if err := c.Plan.Check(c.Model); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
+	}
+	c.Devices = max(1, c.Devices)
+	if have := c.Backend.NumDevices(); c.Devices > have {
+		return nil, fmt.Errorf("%w: %d are asked for, the back end has %d", ErrDevices, c.Devices, have)
+	}
+	if texts := c.Plan.Batch / c.Plan.Accumulate; texts%c.Devices != 0 {
+		return nil, fmt.Errorf("%w: %d texts at a time (batch %d, accumulate %d) cannot be shared out to %d devices: name a number of devices that divides them, or another batch",
+			ErrDevices, texts, c.Plan.Batch, c.Plan.Accumulate, c.Devices)
 	}
 	manifest, err := data.ReadManifest(c.Data)
 	if err != nil {
@@ -146,12 +160,39 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	for t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) && !l.idle() {
 		if err := t.step(ctx, leg, l, loader); err != nil {
 			if ctx.Err() != nil {
-				err = errors.Join(ctx.Err(), t.save(context.WithoutCancel(ctx), l, math.NaN()))
+				return t.stop(ctx, l)
 			}
-			return err
+			return t.failed(err)
 		}
 	}
 	return t.end(leg, l)
+}
+
+// stop saves a run whose ctx ended, and returns ctx's error.
+func (t *Trainer) stop(ctx context.Context, l *learner) error {
+	if t.Checkpoints != nil {
+		err := t.save(context.WithoutCancel(ctx), l, math.NaN())
+		if err = errors.Join(err, t.Checkpoints.Wait()); err != nil {
+			return err
+		}
+		t.Logger.Info("stopped and saved; the same command goes on from here", "step", t.state.Steps)
+	}
+	return ctx.Err()
+}
+
+// failed says of a device's failure where the run stood and what is left of it.
+func (t *Trainer) failed(err error) error {
+	if !errors.Is(err, ErrDevice) {
+		return err
+	}
+	err = fmt.Errorf("after step %d: %w", t.state.Steps, err)
+	if t.Checkpoints == nil {
+		return err
+	}
+	if list := t.Checkpoints.List(); len(list) > 0 {
+		return fmt.Errorf("%w; checkpoint %d is intact, the same command goes on from it", err, list[len(list)-1].Step)
+	}
+	return fmt.Errorf("%w; there was no checkpoint yet", err)
 }
 
 // step learns from the next texts.

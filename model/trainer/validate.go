@@ -71,9 +71,31 @@ type heldRow struct {
 	domain string
 }
 
-// heldRows reads the rows of the split valid that a leg looks at, the domains mixed so
+// heldRows returns the rows of the split valid that a leg looks at, the domains mixed so
 // that no encoder has more than its share of a batch.
 func (t *Trainer) heldRows(leg leg) ([]heldRow, error) {
+	if t.held == nil {
+		all, err := t.readHeld()
+		if err != nil {
+			return nil, err
+		}
+		t.held = &all
+	}
+	var rows []heldRow
+	for _, row := range *t.held {
+		if leg.domain == "" || leg.domain == row.domain {
+			rows = append(rows, row)
+		}
+	}
+	rand.New(rand.NewPCG(0, 0)).Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	if t.Plan.Held > 0 {
+		rows = rows[:min(len(rows), t.Plan.Held)]
+	}
+	return rows, nil
+}
+
+// readHeld reads all rows of the split valid; data without it have none.
+func (t *Trainer) readHeld() ([]heldRow, error) {
 	manifest, err := data.ReadManifest(t.Data)
 	if err != nil {
 		return nil, err
@@ -90,13 +112,7 @@ func (t *Trainer) heldRows(leg leg) ([]heldRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		if name := manifest.Domains[row.Domain].Name; leg.domain == "" || leg.domain == name {
-			rows = append(rows, heldRow{slices.Clone(row.IDs), name})
-		}
-	}
-	rand.New(rand.NewPCG(0, 0)).Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-	if t.Plan.Held > 0 {
-		rows = rows[:min(len(rows), t.Plan.Held)]
+		rows = append(rows, heldRow{slices.Clone(row.IDs), manifest.Domains[row.Domain].Name})
 	}
 	return rows, nil
 }
@@ -177,10 +193,10 @@ func byDomain(batches []rowsOfBatch, rows []float64) map[string]float64 {
 func (l *learner) put(b rowsOfBatch) error {
 	shape := func(t dtypes.DType, dims ...int) shapes.Shape { return shapes.Make(t, dims...) }
 	return firstError(
-		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1)),
-		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch)),
-		l.upload("runs", b.runs, shape(dtypes.Int32, l.Batch)),
-		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch)),
+		l.upload("ids", b.ids, shape(dtypes.Int32, l.Batch, l.SeqLen+1), true),
+		l.upload("encoder", b.encoder, shape(dtypes.Int32, l.Batch), true),
+		l.upload("runs", b.runs, shape(dtypes.Int32, l.Batch), true),
+		l.upload("weight", b.weight, shape(dtypes.Float32, l.Batch), true),
 	)
 }
 

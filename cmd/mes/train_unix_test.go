@@ -1,0 +1,343 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// trainConfig is a swarm of a generalist and two specialists.
+const trainConfig = `{"model_type": "mamba_swarm", "base_model_type": "mamba2", "vocab_size": 270, "hidden_size": 16, "num_hidden_layers": 2,
+"state_size": 4, "num_heads": 4, "head_dim": 8, "n_groups": 1, "tie_word_embeddings": true, "num_encoders": 3, "num_encoders_per_token": 2,
+"num_encoder_layers": 1, "router_chunk_length": 4, "router_dim": 4, "aggregator_dim": 4, "encoder_domains": ["general", "birds", "law"]}`
+
+// trainPlan has a checkpoint after every other step.
+const trainPlan = `{"seed": 1, "seq_len": 16, "batch": 4, "capacity": 3, "log_every": 1, "checkpoint_every": 2, "phases": [
+{"phase": "seed", "tokens": 384, "lr": 0.01}, {"phase": "branch", "tokens": 192, "lr": 0.01},
+{"phase": "joint", "tokens": 256, "lr": 0.01, "losses": {"domain": 0.1, "balance": 0.01}, "bias_rate": 0.001}]}`
+
+// trainSteps is how many steps the plan has.
+const trainSteps = 6 + 2*3 + 4
+
+// trainings is a folder with data, in which runs are made.
+type trainings struct {
+	t   *testing.T
+	dir string
+	mes string // this program
+	run string // folder of the run that a test makes
+}
+
+func newTrainings(t *testing.T) *trainings {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED with -short: it starts many processes")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &trainings{t: t, dir: t.TempDir()}
+	r.mes = filepath.Join(r.dir, "mes") // under this name TestMain runs the program
+	if err := os.Symlink(self, r.mes); err != nil {
+		t.Fatal(err)
+	}
+	r.write("config.json", trainConfig)
+	r.write("plan.json", trainPlan)
+	for i, name := range []string{"birds", "law"} {
+		rng := rand.New(rand.NewPCG(uint64(i), 7))
+		var text strings.Builder
+		for range 10 {
+			text.WriteString(`{"text": "`)
+			for range 40 {
+				fmt.Fprintf(&text, "%s%c ", name, 'a'+rune(rng.IntN(6)))
+			}
+			text.WriteString("\"}\n")
+		}
+		r.write("texts/"+name+".jsonl", text.String())
+	}
+	r.do("tokenizer", "train", "-vocab", "270", "-o", r.path("tok"), r.path("texts/birds.jsonl"))
+	r.do("data", "prepare", "-tokenizer", r.path("tok"), "-o", r.path("data"), "-valid", "0", "-test", "0", r.path("texts"))
+	return r
+}
+
+func (r *trainings) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *trainings) write(name, text string) {
+	r.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(r.path(name)), 0o777); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(r.path(name), []byte(text), 0o666); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// do runs a command that must succeed.
+func (r *trainings) do(args ...string) {
+	r.t.Helper()
+	if out, err := exec.Command(r.mes, args...).CombinedOutput(); err != nil {
+		r.t.Fatalf("mes %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// args are those of a run in a folder.
+func (r *trainings) args(out string) []string {
+	return []string{"train", "-backend", "go", "-config", r.path("config.json"), "-plan", r.path("plan.json"), "-data", r.path("data"), "-o", r.path(out)}
+}
+
+// start begins a run, or goes on with it.
+func (r *trainings) start(out string) (*exec.Cmd, *bytes.Buffer) {
+	r.t.Helper()
+	cmd, messages := exec.Command(r.mes, r.args(out)...), &bytes.Buffer{}
+	cmd.Stderr = messages
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = cmd.Process.Kill() }) // one that has ended is none
+	return cmd, messages
+}
+
+// until waits for something that a run does; it fails if that never happens.
+func (r *trainings) until(what string, happens func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !happens(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("%s: not in two minutes", what)
+		}
+	}
+}
+
+// names lists what lies in a folder of a run.
+func (r *trainings) names(folder string) string {
+	list, _ := os.ReadDir(r.path(folder)) // one that is not there yet has nothing
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// losses reads the loss of every step.
+func (r *trainings) losses(out string) []float64 {
+	r.t.Helper()
+	f, err := os.Open(r.path(out + "/metrics.jsonl"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	var all []float64
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var rec struct {
+			Step int
+			Loss float64
+		}
+		if err := json.Unmarshal(lines.Bytes(), &rec); err != nil || rec.Step != len(all)+1 {
+			r.t.Fatalf("%s: %q after %d records: %v", out, lines.Text(), len(all), err)
+		}
+		all = append(all, rec.Loss)
+	}
+	return all
+}
+
+// same compares a run with the one called whole, to the bit.
+func (r *trainings) same(out string) {
+	r.t.Helper()
+	want, got := r.losses("whole"), r.losses(out)
+	if len(want) != trainSteps || len(got) != len(want) {
+		r.t.Fatalf("%d losses, %d of the whole run, want %d", len(got), len(want), trainSteps)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			r.t.Fatalf("step %d: loss %v, of the whole run %v", i+1, got[i], want[i])
+		}
+	}
+	files, err := filepath.Glob(r.path("whole/model/*.safetensors"))
+	if err != nil || len(files) != 4 {
+		r.t.Fatalf("weights %v, %v", files, err)
+	}
+	for _, file := range files {
+		a, err := os.ReadFile(file)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(r.path(out), "model", filepath.Base(file)))
+		if err != nil || !bytes.Equal(a, b) {
+			r.t.Errorf("%s differs from that of the whole run: %v", filepath.Base(file), err)
+		}
+	}
+}
+
+// TestTrain breaks runs off in several ways. All go on to the losses and weights of one
+// that was left alone.
+func TestTrain(t *testing.T) {
+	r := newTrainings(t)
+	r.do(r.args("whole")...)
+	for _, sub := range []struct {
+		name string
+		test func(*trainings)
+	}{
+		{"killed", trainKilled}, {"interrupted", trainInterrupted}, {"two at once", trainTwo},
+		{"full disk", trainFullDisk}, {"other run", trainOtherRun},
+	} {
+		t.Run(sub.name, func(t *testing.T) {
+			own := *r
+			own.t, own.run = t, strings.ReplaceAll(sub.name, " ", "-")
+			sub.test(&own)
+		})
+	}
+}
+
+// trainKilled kills the whole process again and again: at any moment, and while a
+// checkpoint is written. It ends with the losses and weights of a run that lived.
+func trainKilled(r *trainings) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	killed, writing := 0, 0
+	for killed < 12 {
+		left, steps := r.names(r.run+"/checkpoints/tmp"), r.names(r.run+"/checkpoints/steps")
+		cmd, messages := r.start(r.run)
+		done := make(chan error, 1)
+		go func() { done <- cmd.Wait() }()
+		begun := func() bool { // a file of a checkpoint, other than those of the killed process
+			now := r.names(r.run + "/checkpoints/tmp")
+			return now != "" && now != left
+		}
+		r.until("a checkpoint", func() bool {
+			return len(done) > 0 || killed%2 == 0 && begun() || killed%2 == 1 && r.names(r.run+"/checkpoints/steps") != steps
+		})
+		if killed%2 == 1 {
+			time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
+		}
+		_ = cmd.Process.Kill()
+		if err := <-done; err == nil {
+			break // it was through
+		}
+		if cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			r.t.Fatalf("it ended by itself: %s", messages)
+		}
+		killed++
+		if begun() {
+			writing++
+		}
+	}
+	if killed < 4 || writing < 2 {
+		r.t.Errorf("killed %d times, %d times within a write: that shows little", killed, writing)
+	}
+	if _, err := os.Stat(r.path(r.run + "/model")); err != nil {
+		r.do(r.args(r.run)...)
+	}
+	r.same(r.run)
+}
+
+// trainInterrupted presses Ctrl-C once, then twice.
+func trainInterrupted(r *trainings) {
+	cmd, messages := r.start(r.run)
+	r.until("a checkpoint", func() bool { return r.names(r.run+"/checkpoints/steps") != "" })
+	_ = cmd.Process.Signal(os.Interrupt)
+	err := cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(messages.String(), "stopped and saved; the same command goes on from here") ||
+		!strings.HasSuffix(messages.String(), "mes: interrupted\n") {
+		r.t.Errorf("Ctrl-C: %v, %s", err, messages)
+	}
+	twice := false
+	for try := 0; try < 10 && !twice; try++ { // one that is quick with its last checkpoint needs no second Ctrl-C
+		records := r.progress()
+		cmd, messages = r.start(r.run)
+		r.until("a step", func() bool { return r.progress() != records })
+		_ = cmd.Process.Signal(os.Interrupt)
+		time.Sleep(2 * time.Millisecond)
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err == nil {
+			break // it was through
+		}
+		twice = cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGINT
+	}
+	if !twice {
+		r.t.Errorf("Ctrl-C twice does not end it at once: %s", messages)
+	}
+	r.do(r.args(r.run)...)
+	r.same(r.run)
+}
+
+// progress is the file of a run's records.
+func (r *trainings) progress() string {
+	text, _ := os.ReadFile(r.path(r.run + "/metrics.jsonl")) // not there yet: none
+	return string(text)
+}
+
+// trainTwo starts a second trainer on the folder of one that runs.
+func trainTwo(r *trainings) {
+	first, _ := r.start(r.run)
+	r.until("the lock", func() bool { text, _ := os.ReadFile(r.path(r.run + "/checkpoints/lock")); return len(text) > 0 })
+	_ = first.Process.Signal(syscall.SIGSTOP) // it stays there
+	second, messages := r.start(r.run)
+	err := second.Wait()
+	want := fmt.Sprintf("used by process %d on ", first.Process.Pid)
+	if second.ProcessState.ExitCode() != exitFailed || !strings.Contains(messages.String(), want) || !strings.Contains(messages.String(), "stop it or choose another folder") {
+		r.t.Errorf("the second: %v, %s", err, messages)
+	}
+	_ = first.Process.Signal(syscall.SIGCONT)
+	if err := first.Wait(); err != nil {
+		r.t.Errorf("the first: %v", err)
+	}
+}
+
+// trainFullDisk lets no file grow beyond a few bytes, after some checkpoints. What
+// stands there is good, and the run goes on when there is room again.
+func trainFullDisk(r *trainings) {
+	cmd, _ := r.start(r.run)
+	r.until("checkpoints", func() bool { return strings.Contains(r.names(r.run+"/checkpoints/steps"), " ") })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	full := exec.Command("sh", append([]string{"-c", `ulimit -f 8; exec "$@"`, "sh", r.mes}, r.args(r.run)...)...)
+	out, err := full.CombinedOutput()
+	if full.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "file too large") || !strings.Contains(string(out), "is intact") {
+		r.t.Errorf("a full disk: %v, %s", err, out)
+	}
+	r.do(r.args(r.run)...)
+	r.same(r.run)
+}
+
+// trainOtherRun goes on with other data, another configuration or another plan.
+func trainOtherRun(r *trainings) {
+	cmd, _ := r.start(r.run)
+	r.until("checkpoints", func() bool { return strings.Contains(r.names(r.run+"/checkpoints/steps"), " ") })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	r.write("other/birds.jsonl", `{"text": "`+strings.Repeat("other words ", 200)+"\"}\n")
+	r.write("other/law.jsonl", `{"text": "`+strings.Repeat("more of them ", 200)+"\"}\n")
+	r.do("data", "prepare", "-tokenizer", r.path("tok"), "-o", r.path("data2"), "-valid", "0", "-test", "0", r.path("other"))
+	r.do("tokenizer", "train", "-vocab", "265", "-o", r.path("tok3"), r.path("texts/law.jsonl"))
+	r.do("data", "prepare", "-tokenizer", r.path("tok3"), "-o", r.path("data3"), "-valid", "0", "-test", "0", r.path("texts"))
+	r.write("config2.json", strings.Replace(trainConfig, `"state_size": 4`, `"state_size": 8`, 1))
+	r.write("plan2.json", strings.Replace(trainPlan, `"lr": 0.01`, `"lr": 0.02`, 1))
+	for _, tt := range []struct{ flag, file, want string }{
+		{"-data", "data2", "go on with the same data and settings, or start anew"},
+		{"-data", "data3", "go on with the same data and settings, or start anew"},
+		{"-config", "config2.json", "the checkpoints are of another model or plan"},
+		{"-plan", "plan2.json", "the checkpoints are of another model or plan"},
+	} {
+		args := r.args(r.run)
+		for i, arg := range args {
+			if arg == tt.flag {
+				args[i+1] = r.path(tt.file)
+			}
+		}
+		other := exec.Command(r.mes, args...)
+		out, err := other.CombinedOutput()
+		if other.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), tt.want) {
+			r.t.Errorf("%s %s: %v, %s", tt.flag, tt.file, err, out)
+		}
+	}
+	r.do(r.args(r.run)...) // nothing of it did harm
+}
