@@ -11,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/internal/backend"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
 	"github.com/mamba-encoder-swarm/mes/model/trainer"
@@ -30,20 +33,25 @@ which may stand alone. The folder -o gets checkpoints, metrics.jsonl, files for
 TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
 the same command goes on from the last checkpoint.
 
+A branch phase may be handed to workers: -workers starts some on this machine, and
+` + "`mes worker`" + ` joins them from others through -nats-listen or -nats, whose token is in
+MES_NATS_TOKEN. The result is the same.
+
 Example:
   mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
   mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
-		t := &training{m: m, model: modelFlags{m: m}}
+		t := &training{m: m, model: modelFlags{m: m}, spread: spreadFlags{m: m}}
 		fs.StringVar(&t.config, "config", "", "`file` config.json of the model, or a preset: tiny, small, base; needed")
 		fs.StringVar(&t.plan, "plan", "", "JSON `file` with the phases; needed")
 		fs.StringVar(&t.data, "data", "", "`folder` that mes data prepare wrote; needed")
 		fs.StringVar(&t.out, "o", "", "`folder` of the run; needed")
 		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
-		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
+		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run on this machine, such as 127.0.0.1:7861 or :7861")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
 		t.model.backendFlag(fs)
+		t.spread.register(fs)
 		return t.run
 	},
 }
@@ -52,6 +60,7 @@ Example:
 type training struct {
 	m                                              *Main
 	model                                          modelFlags
+	spread                                         spreadFlags
 	config, plan, data, out, tokenizer, init, http string
 	keep                                           int
 }
@@ -70,6 +79,9 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	}
 	if err := plan.Check(c.Swarm); err != nil {
 		return usageError("%s: %v", t.plan, err)
+	}
+	if err := errors.Join(t.spread.check(plan), t.checkHTTP()); err != nil {
+		return err
 	}
 	model := filepath.Join(t.out, "model")
 	if _, err := os.Stat(model); err == nil {
@@ -92,7 +104,7 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	defer b.Finalize()
 	log.Info("training", "backend", info.Name, "run", t.out)
 	run := trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
-	params, err := t.follow(ctx, run)
+	params, err := t.train(ctx, run, c, info)
 	if err != nil {
 		return err
 	}
@@ -141,6 +153,38 @@ func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params,
 		return nil, fmt.Errorf("-init %s does not fit -config: %w", t.init, err)
 	}
 	return params, nil
+}
+
+// train runs the trainer, with workers where the flags ask for them.
+func (t *training) train(ctx context.Context, run trainer.Config, c *config.Config, info backend.Info) (trainer.Params, error) {
+	if !t.spread.on() {
+		return t.follow(ctx, run)
+	}
+	s, err := t.spread.open(ctx, t, c, info, run.Logger)
+	if err != nil {
+		return nil, err
+	}
+	run.Spread = &s.Spread
+	params, err := t.follow(s.ctx, run)
+	if cause := context.Cause(s.ctx); err != nil && cause != nil {
+		err = cause
+	}
+	s.close()
+	if err != nil {
+		return nil, err
+	}
+	return params, os.RemoveAll(t.queueDir())
+}
+
+// checkHTTP keeps the live page, which knows no users, on this machine.
+func (t *training) checkHTTP() error {
+	if strings.HasPrefix(t.http, ":") {
+		t.http = "127.0.0.1" + t.http
+	}
+	if t.http != "" && !queue.Loopback(t.http) {
+		return usageError("-http %s: the live page has no password and stays on 127.0.0.1; `ssh -L` brings it elsewhere", t.http)
+	}
+	return nil
 }
 
 // follow runs the trainer with its records, progress and live page.

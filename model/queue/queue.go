@@ -77,11 +77,16 @@ const (
 // second try can mend, such as a wrong token, is an error at once. The queue lives as
 // long as ctx, or until Close.
 func Connect(ctx context.Context, c Config) (*Queue, error) {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
 	if err := checkURL(c); err != nil {
 		return nil, err
+	}
+	return connect(ctx, c)
+}
+
+// connect is Connect with more options.
+func connect(ctx context.Context, c Config, more ...nats.Option) (*Queue, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	q := &Queue{cfg: c}
 	if c.CA != "" {
@@ -92,7 +97,7 @@ func Connect(ctx context.Context, c Config) (*Queue, error) {
 	}
 	for attempt := 0; ; attempt++ {
 		var err error
-		q.nc, err = nats.Connect(c.URL, q.options(ctx)...)
+		q.nc, err = nats.Connect(c.URL, append(q.options(ctx), more...)...)
 		if err == nil {
 			break
 		}

@@ -35,7 +35,7 @@ func serve(t *testing.T, c ServerConfig) *Server {
 	return s
 }
 
-func connect(t *testing.T, s *Server, name string) *Queue {
+func reach(t *testing.T, s *Server, name string) *Queue {
 	t.Helper()
 	q, err := Connect(t.Context(), Config{URL: s.URL, Token: s.Token, Name: name})
 	if err != nil {
@@ -93,7 +93,7 @@ func until(t *testing.T, r *Run, enough func(Status) bool) Status {
 // the run stays.
 func TestJob(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	boss, worker := connect(t, s, "boss"), connect(t, s, "w1")
+	boss, worker := reach(t, s, "boss"), reach(t, s, "w1")
 	r := publish(t, boss, "run", time.Minute, 3)
 	if err := r.Publish(t.Context(), Job{Name: "leg-1", Spec: NameOf("seed", []byte("what to do")), Attempts: 3}); err != nil {
 		t.Fatalf("publish twice: %v", err)
@@ -144,7 +144,7 @@ func waiting(t *testing.T, q *Queue) uint64 {
 // and what the first one says later does not count.
 func TestLeaseEnds(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	boss, first, second := connect(t, s, "boss"), connect(t, s, "w1"), connect(t, s, "w2")
+	boss, first, second := reach(t, s, "boss"), reach(t, s, "w1"), reach(t, s, "w2")
 	r := publish(t, boss, "run", time.Second, 3)
 	silent := take(t, first)
 	if err := silent.Checkpoint(t.Context(), 5, NameOf("leg-1", []byte("half"))); err != nil {
@@ -173,7 +173,7 @@ func TestLeaseEnds(t *testing.T) {
 // that its job was taken over or its run removed.
 func TestLeaseHolds(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	boss, first, second := connect(t, s, "boss"), connect(t, s, "w1"), connect(t, s, "w2")
+	boss, first, second := reach(t, s, "boss"), reach(t, s, "w1"), reach(t, s, "w2")
 	r := publish(t, boss, "run", 600*time.Millisecond, 3)
 	l := take(t, first)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -218,7 +218,7 @@ func TestLeaseHolds(t *testing.T) {
 // worker's error, or a sentence where they said nothing; published again it is tried again.
 func TestFails(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	boss, worker := connect(t, s, "boss"), connect(t, s, "w1")
+	boss, worker := reach(t, s, "boss"), reach(t, s, "w1")
 	r := publish(t, boss, "run", time.Minute, 2)
 	l := take(t, worker)
 	if err := l.Release(t.Context()); err != nil { // no attempt
@@ -400,6 +400,11 @@ func TestTLS(t *testing.T) {
 		t.Errorf("no TLS: %v", err)
 	}
 	q.Close()
+	if q, err = s.Connect(t.Context(), Config{}); err != nil {
+		t.Fatalf("within the process: %v", err)
+	}
+	publish(t, q, "run", time.Minute, 1)
+	q.Close()
 	c.CA = ""
 	if _, err := Connect(t.Context(), c); err == nil || !strings.Contains(err.Error(), "not trusted") {
 		t.Errorf("without the authority: %v", err)
@@ -509,7 +514,7 @@ func wait(t *testing.T, what string, so func() bool) {
 // TestTakeEnds: who waits for a job ends at once, also where nobody has opened a run.
 func TestTakeEnds(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	q := connect(t, s, "w1")
+	q := reach(t, s, "w1")
 	for _, open := range []bool{false, true} {
 		if open {
 			if _, err := q.Open(t.Context(), "run", time.Minute); err != nil {
@@ -528,7 +533,7 @@ func TestTakeEnds(t *testing.T) {
 // TestStrangeMessages: what is no job, or one of a run that is gone, is thrown away.
 func TestStrangeMessages(t *testing.T) {
 	s := serve(t, ServerConfig{})
-	boss, worker := connect(t, s, "boss"), connect(t, s, "w1")
+	boss, worker := reach(t, s, "boss"), reach(t, s, "w1")
 	publish(t, boss, "run", time.Minute, 3)
 	for i, message := range []string{"no JSON", "{}", fmt.Sprintf(`{"run":"gone","job":"leg-1","spec":%q,"attempts":1}`, NameOf("seed", nil))} {
 		if _, err := boss.js.Publish(t.Context(), fmt.Sprintf("%sstrange.%d", jobsSubject, i), []byte(message)); err != nil {

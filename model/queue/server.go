@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // ServerConfig says where an embedded server keeps its jobs and who reaches it.
@@ -114,6 +116,11 @@ func start(options *server.Options, log *slog.Logger) (*server.Server, error) {
 		return nil, messages.fatalOr("it keeps no jobs")
 	}
 	return s, nil
+}
+
+// Connect is [Connect] within this process. Of c only name and logger are read.
+func (s *Server) Connect(ctx context.Context, c Config) (*Queue, error) {
+	return connect(ctx, Config{URL: s.URL, Token: s.Token, Name: c.Name, Logger: c.Logger}, nats.InProcessServer(s.nats))
 }
 
 // Close stops the server; its jobs stay in the folder.

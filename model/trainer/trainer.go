@@ -46,8 +46,8 @@ type Trainer struct {
 	prepared Kind                                       // the phase that it was made for
 	keep     func(context.Context, ckpt.Snapshot) error // takes checkpoints; nil keeps none
 
-	began   time.Time
-	tokens  int64 // at the last record
+	began  time.Time
+	tokens int64 // at the last record
 }
 
 // state is what a checkpoint says beside tensors.
