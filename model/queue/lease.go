@@ -12,9 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errNoQueue says that no coordinator has opened a run on the server yet.
-var errNoQueue = errors.New("no training has put jobs there yet")
-
 // failPause is how long a job waits after an attempt that failed.
 const failPause = time.Second
 
@@ -62,7 +59,12 @@ func (q *Queue) next(ctx context.Context) (msg jetstream.Msg, lease time.Duratio
 	err = q.try(ctx, "take a job", 2*replyTime, func(ctx context.Context) error {
 		c, err := q.js.Consumer(ctx, jobsStream, workers)
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return errNoQueue
+			select { // no coordinator was here yet
+			case <-time.After(longWait / 10):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		if err != nil {
 			return err

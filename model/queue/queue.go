@@ -233,7 +233,7 @@ func (q *Queue) try(ctx context.Context, what string, limit time.Duration, reque
 // transient tells the errors of a server that is gone or about to be there.
 func transient(err error) bool {
 	for _, e := range []error{context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrNoServers,
-		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, jetstream.ErrNoStreamResponse, jetstream.ErrNoHeartbeat, errNoQueue} {
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, jetstream.ErrNoStreamResponse, jetstream.ErrNoHeartbeat} {
 		if errors.Is(err, e) {
 			return true
 		}

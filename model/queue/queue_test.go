@@ -474,6 +474,10 @@ func TestQueueGone(t *testing.T) {
 	defer boss.Close()
 	r := publish(t, boss, "run", time.Minute, 3)
 	l := take(t, q)
+	watched := make(chan error, 1) // across the server's absence
+	go func() {
+		watched <- r.Watch(t.Context(), func(s Status) (bool, error) { return s.Step == 4, nil })
+	}()
 	s.Close()
 	wait(t, "the worker to complain", func() bool { return strings.Contains(log.String(), "the queue is gone") })
 
@@ -498,6 +502,14 @@ func TestQueueGone(t *testing.T) {
 	}
 	if got := until(t, r, func(s Status) bool { return s.Step == 4 }); got.Worker != "w1" {
 		t.Errorf("status %+v", got)
+	}
+	select {
+	case err := <-watched:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a watch across the server's absence saw nothing")
 	}
 }
 
