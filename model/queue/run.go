@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -159,15 +160,16 @@ func (r *Run) Publish(ctx context.Context, job Job) error {
 	return r.try(ctx, "publish job "+job.Name, replyTime, func(ctx context.Context) error {
 		_, err := r.queue.js.Publish(ctx, jobsSubject+r.id+"."+job.Name, message)
 		var api *jetstream.APIError
-		if errors.As(err, &api) && api.ErrorCode == errCodeStore {
-			return nil // it waits already
+		if errors.As(err, &api) && strings.Contains(api.Description, waitsAlready) {
+			return nil
 		}
 		return err
 	})
 }
 
-// errCodeStore is the server's code of a message that a limit of the stream keeps out.
-const errCodeStore jetstream.ErrorCode = 10077
+// waitsAlready is how the server refuses a job that is in the stream; the code of this
+// error is that of a full disk too.
+const waitsAlready = "maximum messages per subject"
 
 // read returns a job's status and its revision, which is 0 for one that has none.
 func (r *Run) read(ctx context.Context, job string) (s Status, revision uint64, err error) {

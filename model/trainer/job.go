@@ -73,7 +73,7 @@ func jobName(leg int) string { return fmt.Sprintf("leg-%d", leg) }
 // legOf is the leg of a job's name.
 func legOf(job string) (int, error) {
 	var leg int
-	if _, err := fmt.Sscanf(job, "leg-%d", &leg); err != nil || jobName(leg) != job {
+	if _, err := fmt.Sscanf(job, "leg-%d", &leg); err != nil || leg < 0 || jobName(leg) != job {
 		return 0, fmt.Errorf("job %q has no leg", job)
 	}
 	return leg, nil

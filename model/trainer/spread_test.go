@@ -335,6 +335,18 @@ func TestOtherData(t *testing.T) {
 	<-ended
 }
 
+// TestLegOf: a name that jobName does not make is none.
+func TestLegOf(t *testing.T) {
+	if leg, err := legOf(jobName(12)); leg != 12 || err != nil {
+		t.Errorf("leg %d, %v", leg, err)
+	}
+	for _, name := range []string{"leg--1", "leg-01", "leg-1x", "leg-", "", "job-1", "leg-99999999999999999999"} {
+		if leg, err := legOf(name); err == nil {
+			t.Errorf("%q is leg %d", name, leg)
+		}
+	}
+}
+
 func FuzzParseBranchSpec(f *testing.F) {
 	f.Add([]byte(`{"format":"mes-branch/1","run":"ab","plan":{"seq_len":16},"model":{},"seed":[{"name":"a","shape":[2],"object":"seed/x"}]}`))
 	f.Add([]byte(`{"format":"mes-branch/2"}`))
