@@ -164,9 +164,9 @@ func TestLeaseEnds(t *testing.T) {
 func TestLeaseHolds(t *testing.T) {
 	s := serve(t, ServerConfig{})
 	boss, first, second := reach(t, s, "boss"), reach(t, s, "w1"), reach(t, s, "w2")
-	r := publish(t, boss, "run", 600*time.Millisecond, 3)
+	r := publish(t, boss, "run", 3*time.Second, 3)
 	l := take(t, first)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
 	if other, err := second.Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a second worker got %v, %v", other, err)
@@ -188,7 +188,7 @@ func TestLeaseHolds(t *testing.T) {
 	}
 	l.Abandon()
 
-	r = publish(t, boss, "other", 600*time.Millisecond, 3)
+	r = publish(t, boss, "other", 3*time.Second, 3)
 	l = take(t, second)
 	if l.Job.Run != "other" {
 		l.Abandon()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,7 +121,8 @@ func start(options *server.Options, log *slog.Logger) (*server.Server, error) {
 
 // Connect is [Connect] within this process. Of c only name and logger are read.
 func (s *Server) Connect(ctx context.Context, c Config) (*Queue, error) {
-	return connect(ctx, Config{URL: s.URL, Token: s.Token, Name: c.Name, Logger: c.Logger}, nats.InProcessServer(s.nats))
+	url := strings.Replace(s.URL, "tls:", "nats:", 1) // nothing leaves the process
+	return connect(ctx, Config{URL: url, Token: s.Token, Name: c.Name, Logger: c.Logger}, nats.InProcessServer(s.nats))
 }
 
 // Close stops the server; its jobs stay in the folder.

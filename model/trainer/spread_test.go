@@ -64,7 +64,7 @@ func connect(t *testing.T, s *queue.Server, name string, log *slog.Logger) *queu
 // spreadOver is a coordinator.
 func spreadOver(b compute.Backend, q *queue.Queue, folder string, plan Plan) Config {
 	return Config{Backend: b, Model: trained(), Plan: plan, Data: folder, Start: Init(trained(), 1),
-		Spread: &Spread{Queue: q, Model: []byte(`{"model": "trained"}`), Lease: time.Second, Attempts: 2}}
+		Spread: &Spread{Queue: q, Model: []byte(`{"model": "trained"}`), Lease: 5 * time.Second, Attempts: 2}}
 }
 
 // finish runs a coordinator to its end.
