@@ -94,7 +94,7 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	params, err := t.train(ctx, trainer.Config{Backend: b, Model: x.Part, Plan: plan, Data: a.data, Start: start})
+	params, err := t.train(ctx, trainer.Config{Backend: b, Model: x.Part, Plan: plan, Data: a.data, Start: start}, nil)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/data"
 	"github.com/mamba-encoder-swarm/mes/model/engine"
 	"github.com/mamba-encoder-swarm/mes/model/eval"
+	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/tokenizer"
 	"github.com/mamba-encoder-swarm/mes/model/trainer"
 )
@@ -41,7 +42,7 @@ func (m *Main) exit(ctx context.Context, err error) int {
 		errors.Is(err, engine.ErrEmptyPrompt), errors.Is(err, engine.ErrPromptTooLong),
 		errors.Is(err, engine.ErrBadRequest), errors.Is(err, tokenizer.ErrInvalidUTF8),
 		errors.Is(err, tokenizer.ErrNoChatTemplate), errors.Is(err, data.ErrConfig), errors.Is(err, eval.ErrConfig),
-		errors.Is(err, trainer.ErrDevices):
+		errors.Is(err, trainer.ErrDevices), errors.Is(err, queue.ErrConfig):
 		return exitUsage
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, safetensors.ErrNoModel), errors.Is(err, safetensors.ErrShardMissing):
 		return exitNotFound

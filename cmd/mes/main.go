@@ -44,7 +44,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		generateCommand, encodeCommand, routeCommand,
-		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, dataCommand, trainCommand, evalCommand, configCommand,
+		growCommand, exportEncoderCommand, convertCommand, inspectCommand, tokenizerCommand, dataCommand, trainCommand, workerCommand, evalCommand, configCommand,
 		pullCommand, publishCommand,
 		loginCommand, whoamiCommand, downloadCommand, uploadCommand, repoCommand, spaceCommand, cacheCommand,
 		plotCommand, benchCommand, envCommand, serveCommand, hubCommand, versionCommand,

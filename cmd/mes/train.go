@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -19,6 +20,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
 	"github.com/mamba-encoder-swarm/mes/model/trainer"
@@ -33,6 +35,10 @@ which may stand alone. The folder -o gets checkpoints, metrics.jsonl, files for
 TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
 the same command goes on from the last checkpoint.
 
+A branch phase may be handed to workers: -workers starts some on this machine, and
+` + "`mes worker`" + ` joins them from others through -nats-listen or -nats, whose token is in
+MES_NATS_TOKEN. The result is the same.
+
 Example:
   mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
   mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny
@@ -44,7 +50,7 @@ same to the byte. -data names prepared texts of the other domains, by which the 
 is not for the new encoder; without it the router guesses. -plan may have one phase, joint;
 by default it follows from how much text there is. add-domain.json says what came out.`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
-		t := &training{m: m, model: modelFlags{m: m}}
+		t := &training{m: m, model: modelFlags{m: m}, spread: spreadFlags{m: m}}
 		fs.StringVar(&t.config, "config", "", "`file` config.json of the model, or a preset: tiny, small, base; needed")
 		fs.StringVar(&t.plan, "plan", "", "JSON `file` with the phases; needed")
 		fs.StringVar(&t.data, "data", "", "`folder` that mes data prepare wrote; needed")
@@ -53,10 +59,11 @@ by default it follows from how much text there is. add-domain.json says what cam
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
 		fs.StringVar(&t.add, "add-domain", "", "`folder` of texts, or of prepared data, of a domain to add to the swarm -init")
 		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's")
-		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run, such as 127.0.0.1:7861")
 		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
+		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run on this machine, such as 127.0.0.1:7861 or :7861")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
 		t.model.backendFlag(fs)
+		t.spread.register(fs)
 		return t.run
 	},
 }
@@ -65,6 +72,7 @@ by default it follows from how much text there is. add-domain.json says what cam
 type training struct {
 	m                                              *Main
 	model                                          modelFlags
+	spread                                         spreadFlags
 	config, plan, data, out, tokenizer, init, http string
 	add, domain                                    string
 	devices                                        string
@@ -72,7 +80,13 @@ type training struct {
 }
 
 func (t *training) run(ctx context.Context, args []string) error {
+	if err := t.checkHTTP(); err != nil {
+		return err
+	}
 	if t.add != "" && len(args) == 0 {
+		if t.spread.on() {
+			return usageError("-add-domain trains one encoder: leave -workers, -nats and -nats-listen out")
+		}
 		return t.runAdd(ctx)
 	}
 	if len(args) > 0 || t.config == "" || t.plan == "" || t.data == "" || t.out == "" {
@@ -89,6 +103,9 @@ func (t *training) run(ctx context.Context, args []string) error {
 	if err := plan.Check(c.Swarm); err != nil {
 		return usageError("%s: %v", t.plan, err)
 	}
+	if err := t.spread.check(plan); err != nil {
+		return err
+	}
 	model := filepath.Join(t.out, "model")
 	if _, err := os.Stat(model); err == nil {
 		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
@@ -102,7 +119,7 @@ func (t *training) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer b.Finalize()
-	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start})
+	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start}, c)
 	if err != nil {
 		return err
 	}
@@ -116,8 +133,9 @@ func (t *training) run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// train runs the trainer with checkpoints in the run's folder.
-func (t *training) train(ctx context.Context, run trainer.Config) (_ trainer.Params, err error) {
+// train runs the trainer with checkpoints in the run's folder, and with workers where the
+// flags ask for them. c is the model's configuration.
+func (t *training) train(ctx context.Context, run trainer.Config, c *config.Config) (_ trainer.Params, err error) {
 	run.Logger = slog.New(slog.NewTextHandler(t.m.Stderr, nil))
 	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: run.Logger})
 	if err != nil {
@@ -125,7 +143,7 @@ func (t *training) train(ctx context.Context, run trainer.Config) (_ trainer.Par
 	}
 	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
 	run.Logger.Info("training", "backend", run.Backend.Name(), "devices", run.Devices, "run", t.out)
-	return t.follow(ctx, run)
+	return t.spread.train(ctx, t, run, c)
 }
 
 // open opens the back end and counts the devices that -devices asks for.
@@ -143,6 +161,7 @@ func (t *training) open() (compute.Backend, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	t.spread.backend = info.Name
 	if devices == 0 {
 		devices = len(info.Devices)
 	}
@@ -184,6 +203,17 @@ func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params,
 		return nil, fmt.Errorf("-init %s does not fit -config: %w", t.init, err)
 	}
 	return params, nil
+}
+
+// checkHTTP keeps the live page, which knows no users, on this machine.
+func (t *training) checkHTTP() error {
+	if strings.HasPrefix(t.http, ":") {
+		t.http = "127.0.0.1" + t.http
+	}
+	if t.http != "" && !queue.Loopback(t.http) {
+		return usageError("-http %s: the live page has no password and stays on 127.0.0.1; `ssh -L` brings it elsewhere", t.http)
+	}
+	return nil
 }
 
 // follow runs the trainer with its records, progress and live page.

@@ -37,7 +37,8 @@ var mayImport = map[string][]string{
 	"model/ckpt":      {"hub/safetensors", "internal/atomicfile"},
 	"model/telemetry": {"internal/atomicfile"},
 	"model/eval":      {"model/engine", "model/swarm", "model/router", "model/data", "model/tokenizer"},
-	"model/trainer":   {"model/swarm", "model/router", "model/mamba", "model/data", "model/ckpt", "model/telemetry", "internal/program"},
+	"model/trainer":   {"model/swarm", "model/router", "model/mamba", "model/data", "model/ckpt", "model/telemetry", "model/queue", "internal/program"},
+	"model/queue":     {},
 
 	"hub/safetensors":    {"internal/atomicfile"},
 	"hub/pickle":         {},
@@ -83,6 +84,7 @@ var bound = map[string]string{
 	"github.com/yuin/goldmark":           "hub/server/view",
 	"github.com/microcosm-cc/bluemonday": "hub/server/view",
 	"gonum.org/v1/plot":                  "model/telemetry",
+	"github.com/nats-io":                 "model/queue",
 }
 
 // environment lists the functions that read environment variables. Libraries

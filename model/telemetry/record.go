@@ -69,6 +69,20 @@ func (r *Record) line() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
+// WriteRecords writes records as [ReadRecords] reads them.
+func WriteRecords(w io.Writer, records []Record) error {
+	for i := range records {
+		line, err := records[i].line()
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(line); err != nil {
+			return fmt.Errorf("write records: %w", err)
+		}
+	}
+	return nil
+}
+
 // maxLine is the most bytes of one record.
 const maxLine = 16 << 20
 

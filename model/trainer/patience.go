@@ -34,7 +34,7 @@ func (t *Trainer) watch(leg leg, l *learner, held heldOut) error {
 			w.Late++
 		default:
 			w = watched{Best: loss}
-			if err := t.keep(leg, l, encoderOf(t.Model, name)); err != nil {
+			if err := t.noteBest(leg, l, encoderOf(t.Model, name)); err != nil {
 				return err
 			}
 		}
@@ -47,8 +47,8 @@ func (t *Trainer) watch(leg leg, l *learner, held heldOut) error {
 	return nil
 }
 
-// keep notes the tensors of an encoder, where nothing else moves that they are good with.
-func (t *Trainer) keep(leg leg, l *learner, encoder int) error {
+// noteBest notes the tensors of an encoder, where nothing else moves that they are good with.
+func (t *Trainer) noteBest(leg leg, l *learner, encoder int) error {
 	if leg.phase.Kind != Branch && !l.specialistsAlone() {
 		return nil
 	}

@@ -18,6 +18,20 @@ const copyNoise = 0.01
 
 // begin makes the model that a leg starts from and brings it to the device.
 func (t *Trainer) begin(leg leg) (*learner, error) {
+	t.grow(leg)
+	c := t.learnerConfig(leg)
+	p := t.params
+	if leg.phase.Kind == Branch {
+		p = p.Encoder(t.Model, leg.encoder)
+	}
+	if err := t.prepare(leg, c, p); err != nil {
+		return nil, err
+	}
+	return t.learner, t.resumeLearner(t.learner)
+}
+
+// grow makes the model that a leg starts from.
+func (t *Trainer) grow(leg leg) {
 	grown := t.params["backbone.router.bias"].Values != nil
 	switch {
 	case leg.phase.Kind == Seed && t.params == nil:
@@ -35,15 +49,6 @@ func (t *Trainer) begin(leg leg) (*learner, error) {
 	if bias := t.params[balanceBias].Values; bias != nil && t.Plan.Pinned {
 		bias[0] = pin
 	}
-	c := t.learnerConfig(leg)
-	p := t.params
-	if leg.phase.Kind == Branch {
-		p = p.Encoder(t.Model, leg.encoder)
-	}
-	if err := t.prepare(leg, c, p); err != nil {
-		return nil, err
-	}
-	return t.learner, t.resumeLearner(t.learner)
 }
 
 // prepare brings a model to the device; the branches of a phase share their programs.

@@ -26,7 +26,7 @@ const lowest = "lowest."
 // save hands a checkpoint over to be written. l is the running leg's learner, nil
 // between legs; loss is that on held-out text, NaN if there is none.
 func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
-	if t.Checkpoints == nil {
+	if t.keep == nil {
 		return nil
 	}
 	t.state.Run = t.identity
@@ -59,7 +59,7 @@ func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
 		snapshot.Tensors = append(snapshot.Tensors, stored(lowest+name, p.Shape, p.Values))
 	}
 	slices.SortFunc(snapshot.Tensors, func(a, b ckpt.Tensor) int { return strings.Compare(a.Name, b.Name) })
-	return t.Checkpoints.Save(ctx, snapshot)
+	return t.keep(ctx, snapshot)
 }
 
 // stored is a tensor as a checkpoint holds it.

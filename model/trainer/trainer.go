@@ -28,6 +28,7 @@ type Config struct {
 	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
 	Devices     int                          // that share a batch, the first of the back end; 0 is 1
 	Checkpoints *ckpt.Manager                // nil keeps none
+	Spread      *Spread                      // hands branches to workers; nil trains them here
 	Record      func(telemetry.Record) error // told how it goes; nil is allowed
 	Logger      *slog.Logger                 // nil discards
 }
@@ -47,15 +48,15 @@ type Trainer struct {
 	identity string // of plan and model
 	params   Params // the model as of the last leg's end, or its plain base until the swarm is made
 	state    state
-	resume   *ckpt.Snapshot // taken up by the first leg
-	learner  *learner       // of the last leg
-	prepared int            // place in the plan of the phase that it was made for
-	best     Params         // with patience, the tensors of specialists when their losses were lowest, see keep
-	held     *[]heldRow     // of all domains, once they were read
+	resume   *ckpt.Snapshot                             // taken up by the first leg
+	learner  *learner                                   // of the last leg
+	prepared int                                        // place in the plan of the phase that it was made for
+	best     Params                                     // with patience, the tensors of specialists when their losses were lowest, see noteBest
+	held     *[]heldRow                                 // of all domains, once they were read
+	keep     func(context.Context, ckpt.Snapshot) error // takes checkpoints; nil keeps none
 
-	skipped int64 // steps in a row
-	began   time.Time
-	tokens  int64 // at the last record
+	began  time.Time
+	tokens int64 // at the last record
 }
 
 // state is what a checkpoint says beside tensors.
@@ -66,7 +67,8 @@ type state struct {
 	Steps    int64         `json:"steps_in_all"`
 	Tokens   int64         `json:"tokens"`
 	Skipped  int64         `json:"skipped"` // steps whose gradient was not finite
-	Count    float64       `json:"count"`   // steps that the optimizer made
+	InARow   int64         `json:"skipped_in_a_row,omitzero"`
+	Count    float64       `json:"count"` // steps that the optimizer made
 	Position data.Position `json:"position"`
 
 	Watched map[string]watched `json:"watched,omitempty"` // in this leg, by domain
@@ -113,6 +115,9 @@ func New(c Config) (*Trainer, error) {
 		return nil, errors.New("plan: a branch phase needs encoder_domains with names of the data's domains: " + strings.Join(t.domains, ", "))
 	}
 	t.identity = fingerprint(c.Plan, c.Model)
+	if c.Checkpoints != nil {
+		t.keep = c.Checkpoints.Save
+	}
 	if err := t.restore(); err != nil {
 		return nil, err
 	}
@@ -128,12 +133,16 @@ func (t *Trainer) Run(ctx context.Context) (Params, error) {
 	defer t.release()
 	t.began, t.tokens = time.Now(), t.state.Tokens
 	for t.state.Leg < len(t.legs) {
+		if n := t.branches(); t.Spread != nil && n > 0 {
+			if err := t.spread(ctx, n); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err := t.run(ctx, t.legs[t.state.Leg]); err != nil {
 			return nil, err
 		}
-		t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+1, 0, 0, data.Position{}
-		t.state.Watched, t.best = nil, nil
-		if err := t.save(ctx, nil, math.NaN()); err != nil {
+		if err := t.pass(ctx, 1); err != nil {
 			return nil, err
 		}
 	}
@@ -143,6 +152,13 @@ func (t *Trainer) Run(ctx context.Context) (Params, error) {
 		}
 	}
 	return t.params, nil
+}
+
+// pass saves what is there behind some legs.
+func (t *Trainer) pass(ctx context.Context, legs int) error {
+	t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+legs, 0, 0, data.Position{}
+	t.state.Watched, t.best = nil, nil
+	return t.save(ctx, nil, math.NaN())
 }
 
 // run does one leg, or the rest of it.
@@ -170,9 +186,11 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 
 // stop saves a run whose ctx ended, and returns ctx's error.
 func (t *Trainer) stop(ctx context.Context, l *learner) error {
+	if err := t.save(context.WithoutCancel(ctx), l, math.NaN()); err != nil {
+		return err
+	}
 	if t.Checkpoints != nil {
-		err := t.save(context.WithoutCancel(ctx), l, math.NaN())
-		if err = errors.Join(err, t.Checkpoints.Wait()); err != nil {
+		if err := t.Checkpoints.Wait(); err != nil {
 			return err
 		}
 		t.Logger.Info("stopped and saved; the same command goes on from here", "step", t.state.Steps)
@@ -214,17 +232,17 @@ func (t *Trainer) step(ctx context.Context, leg leg, l *learner, loader *data.Lo
 func (t *Trainer) after(ctx context.Context, leg leg, l *learner, loader *data.Loader, batches []rowsOfBatch, r result, lr float64) error {
 	t.state.Step++
 	t.state.Steps++
-	t.state.Tokens += int64(t.Plan.Batch) * int64(t.Plan.SeqLen)
+	t.state.Tokens += t.stepTokens()
 	t.state.Position = loader.Position()
 	if r.finite() {
 		t.state.Count++
-		t.skipped = 0
+		t.state.InARow = 0
 	} else {
-		t.skipped++
+		t.state.InARow++
 		t.state.Skipped++
 		t.Logger.Warn("gradient is not finite; the step was skipped", "step", t.state.Steps)
-		if t.skipped >= maxSkipped {
-			return fmt.Errorf("the gradient was not finite in %d steps one after another, up to step %d: lower the learning rate, or look for damaged data or weights", t.skipped, t.state.Steps)
+		if t.state.InARow >= maxSkipped {
+			return fmt.Errorf("the gradient was not finite in %d steps one after another, up to step %d: lower the learning rate, or look for damaged data or weights", t.state.InARow, t.state.Steps)
 		}
 	}
 	if leg.phase.BiasRate > 0 && r.load != nil && r.finite() {
