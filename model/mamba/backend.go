@@ -9,10 +9,10 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// sliceAt cuts size entries of one axis of x, beginning at the scalar int32
+// SliceAt cuts size entries of one axis of x, beginning at the scalar int32
 // start. XLA wants a dynamic slice (and allows no gather inside a loop); the go
 // back end has only the gather.
-func sliceAt(x *Node, axis int, start *Node, size int) *Node {
+func SliceAt(x *Node, axis int, start *Node, size int) *Node {
 	dims := append([]int{}, x.Shape().Dimensions...)
 	dims[axis] = size
 	if x.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicSlice] {
@@ -27,9 +27,9 @@ func sliceAt(x *Node, axis int, start *Node, size int) *Node {
 	return Reshape(GatherSlices(x, []int{axis}, Reshape(start, 1), []int{size}, true), dims...)
 }
 
-// setRows writes rows [n, ...] into axis 0 of x from the scalar int32 index on; the
+// SetRows writes rows [n, ...] into axis 0 of x from the scalar int32 index on; the
 // rows there must be zero.
-func setRows(x, rows, index *Node) *Node {
+func SetRows(x, rows, index *Node) *Node {
 	if x.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
 		starts := make([]*Node, x.Rank())
 		zero := Sub(index, index)

@@ -27,7 +27,7 @@ func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	}
 	next = Slice(extended, AxisRange(), AxisRange(T), AxisRange()) // [B, K-1, C]
 	if span.Length != nil {
-		next = sliceAt(extended, 1, span.Length, K-1)
+		next = SliceAt(extended, 1, span.Length, K-1)
 	}
 	return c.narrow(span.zero(silu(y))), widen(next)
 }
