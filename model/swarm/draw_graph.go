@@ -26,16 +26,18 @@ func (b *graphBuilder) draw() []*Node {
 		b.in.get(name)
 	}
 	constant := slices.DeleteFunc(slices.Clone(b.in.names[own:]), func(name string) bool { return name == inputIDs })
-	states := stateNodes(b.states(0, m.cfg.Base.NLayer))
 
-	zeros := func(t dtypes.DType) *Node { return ConvertDType(Iota(b.in.g, shapes.Make(dtypes.Int32, drawLength, 1), 1), t) }
+	zeros := func(t dtypes.DType) *Node {
+		return ConvertDType(Iota(b.in.g, shapes.Make(dtypes.Int32, drawLength, 1), 1), t)
+	}
 	state := []*Node{
 		Const(b.in.g, int32(0)), b.in.nodes[inputIDs], // step, the token to read
 		zeros(dtypes.Int32), zeros(dtypes.Float32), // [n, 1], tokens drawn and their logprobs
 		noise,
 	}
-	loop := len(state)
-	state = append(state, states...)
+	from := len(state)
+	state = append(state, stackStates(b.states(0, m.cfg.Base.NLayer))...)
+	to := len(state)
 	for _, name := range constant {
 		state = append(state, b.in.nodes[name])
 	}
@@ -43,37 +45,58 @@ func (b *graphBuilder) draw() []*Node {
 	out := mamba.Loop(state, more, func(p []*Node) []*Node {
 		nodes := map[string]*Node{inputIDs: p[1]}
 		for i, name := range constant {
-			nodes[name] = p[loop+len(states)+i]
+			nodes[name] = p[to+i]
 		}
 		step, drawn, logprobs, noise := p[0], p[2], p[3], p[4]
-		best, logprob, after := b.drawStep(nodes, mamba.SliceAt(noise, 0, step, 1), p[loop:loop+len(states)])
+		best, logprob, after := b.drawStep(nodes, mamba.SliceAt(noise, 0, step, 1), unstackStates(p[from:to]))
 		next := []*Node{Add(step, Const(b.in.g, int32(1))), best, mamba.SetRows(drawn, best, step), mamba.SetRows(logprobs, logprob, step), noise}
-		return append(append(next, after...), p[loop+len(states):]...)
+		return append(append(next, stackStates(after)...), p[to:]...)
 	})
-	return append([]*Node{Reshape(out[2], drawLength), Reshape(out[3], drawLength), rng}, out[loop:loop+len(states)]...)
+	after := stateNodes(unstackStates(out[from:to]))
+	return append([]*Node{Reshape(out[2], drawLength), Reshape(out[3], drawLength), rng}, after...)
+}
+
+// stackStates lists states for a loop: those of all convolutions in one tensor, each
+// of which is so small that moving it costs a kernel's start, and then those of the
+// state spaces.
+func stackStates(states []mamba.State) []*Node {
+	convs, out := make([]*Node, len(states)), make([]*Node, 1, len(states)+1)
+	for l, s := range states {
+		convs[l] = s.Conv
+		out = append(out, s.SSM)
+	}
+	out[0] = Concatenate(convs, 0)
+	return out
+}
+
+// unstackStates takes apart what stackStates lists.
+func unstackStates(stacked []*Node) []mamba.State {
+	states, row := make([]mamba.State, len(stacked)-1), 0
+	for l, ssm := range stacked[1:] {
+		rows := ssm.Shape().Dimensions[0]
+		states[l] = mamba.State{Conv: Slice(stacked[0], AxisRange(row, row+rows)), SSM: ssm}
+		row += rows
+	}
+	return states
 }
 
 // drawStep reads one token and draws the next. nodes are the token and the constant
-// inputs by name; noise: [1, V]; states as stateNodes lists them. Returns the token
-// and its logprob, both [1, 1], and the states after it.
-func (b *graphBuilder) drawStep(nodes map[string]*Node, noise *Node, states []*Node) (best, logprob *Node, next []*Node) {
+// inputs by name; noise: [1, V]. Returns the token and its logprob, both [1, 1], and
+// the states after it.
+func (b *graphBuilder) drawStep(nodes map[string]*Node, noise *Node, states []mamba.State) (best, logprob *Node, next []mamba.State) {
 	in := &inputs{g: b.in.g, nodes: nodes, shape: b.in.shape}
 	m, le := b.m, b.m.cfg.NumEncoderLayers
 	step := &graphBuilder{m: m, in: in, T: 1, core: mamba.Weights(in.get).In("backbone.")}
-	layers := make([]mamba.State, len(states)/2)
-	for l := range layers {
-		layers[l] = mamba.State{Conv: states[2*l], SSM: states[2*l+1]}
-	}
 	routing := Routing{Gates: nodes[inputGates], Quality: nodes[inputQuality]}
-	x, encoders := m.cfg.Encode(step.core, step.bank(m.cfg.Slots()), nodes[inputIDs], routing, layers[:le], step.span)
-	x, decoder := m.cfg.Decode(step.core, x, layers[le:], step.span)
+	x, encoders := m.cfg.Encode(step.core, step.bank(m.cfg.Slots()), nodes[inputIDs], routing, states[:le], step.span)
+	x, decoder := m.cfg.Decode(step.core, x, states[le:], step.span)
 	logits := step.finish(x, lastLogits) // [1, V]
 	best = Reshape(ArgMax(Add(logits, noise), -1, dtypes.Int32), 1, 1)
 	logprob = mamba.SliceAt(LogSoftmax(logits), 1, Reshape(best), 1)
 	if len(in.names) > 0 {
 		exceptions.Panicf("a step of the loop over tokens reads %q, which is no input of it", in.names)
 	}
-	return best, logprob, stateNodes(append(encoders, decoder...))
+	return best, logprob, append(encoders, decoder...)
 }
 
 // weightNames lists the tensors that decoding reads, by the names that graphs use.
