@@ -55,6 +55,15 @@ func (g *Graph) Input(in Input) *graph.Node {
 // Get returns the input of a name, nil if there is none yet.
 func (g *Graph) Get(name string) *graph.Node { return g.nodes[name] }
 
+// Names lists the inputs so far, in the order in which they were added.
+func (g *Graph) Names() []string {
+	names := make([]string, len(g.inputs))
+	for i, in := range g.inputs {
+		names[i] = in.Name
+	}
+	return names
+}
+
 // Program is a compiled graph. It may be run from several goroutines.
 type Program struct {
 	Name   string

@@ -9,10 +9,10 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// sliceAt cuts size entries of one axis of x, beginning at the scalar int32
+// SliceAt cuts size entries of one axis of x, beginning at the scalar int32
 // start. XLA wants a dynamic slice (and allows no gather inside a loop); the go
 // back end has only the gather.
-func sliceAt(x *Node, axis int, start *Node, size int) *Node {
+func SliceAt(x *Node, axis int, start *Node, size int) *Node {
 	dims := append([]int{}, x.Shape().Dimensions...)
 	dims[axis] = size
 	if x.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicSlice] {
@@ -27,9 +27,9 @@ func sliceAt(x *Node, axis int, start *Node, size int) *Node {
 	return Reshape(GatherSlices(x, []int{axis}, Reshape(start, 1), []int{size}, true), dims...)
 }
 
-// setRows writes rows [n, ...] into axis 0 of x from the scalar int32 index on; the
+// SetRows writes rows [n, ...] into axis 0 of x from the scalar int32 index on; the
 // rows there must be zero.
-func setRows(x, rows, index *Node) *Node {
+func SetRows(x, rows, index *Node) *Node {
 	if x.Graph().Backend().Capabilities().Operations[compute.OpTypeDynamicUpdateSlice] {
 		starts := make([]*Node, x.Rank())
 		zero := Sub(index, index)
@@ -66,21 +66,28 @@ func defaultScan(b compute.Backend) Scan {
 func ssdChunk(b compute.Backend, B, T int) int {
 	const launchBound = 8192 // tokens
 	if OnGPU(b) && B*T <= launchBound {
-		return 256
+		return 128
 	}
 	return 64
 }
 
+// splitRows is how many rows of a product pay for splitting its weight, see
+// [splitDot].
+const splitRows = 256
+
 // product contracts rows [n, in] with weight [out, in] and returns [n, out] in the
 // type of rows. A CPU widens a weight of low precision, which XLA fuses into a
 // matrix-vector product; a GPU has units for bf16 times bf16 that add up in f32.
-func product(rows, weight *Node) *Node {
+func (c Config) product(rows, weight *Node) *Node {
 	if rows.DType() == dtypes.BFloat16 {
 		return DotNarrow(rows, []int{1}, nil, ConvertDType(weight, dtypes.BFloat16), []int{1}, nil)
 	}
 	if weight.DType() == dtypes.BFloat16 && OnGPU(rows.Graph().Backend()) {
 		return Dot(ConvertDType(rows, dtypes.BFloat16), weight).WithAccumulatorDType(dtypes.Float32).WithOutputDType(dtypes.Float32).
 			General([]int{1}, nil, []int{1}, nil)
+	}
+	if rows.Shape().Dimensions[0] >= splitRows {
+		return c.dot(rows, []int{1}, nil, widen(weight), []int{1}, nil)
 	}
 	return DotGeneral(rows, []int{1}, nil, widen(weight), []int{1}, nil)
 }

@@ -63,6 +63,11 @@ type Config struct {
 	// config.json.
 	Compute dtypes.DType
 
+	// ForwardGPU is for a graph without a gradient on a GPU: it computes large products
+	// of f32 from parts in bf16, which a GPU has faster units for (see [splitDot]), and
+	// makes fewer copies. It is no part of config.json.
+	ForwardGPU bool
+
 	// ScanForm is how Mamba-1 computes a sequence; zero lets the back end choose. It
 	// is no part of config.json.
 	ScanForm Scan

@@ -12,10 +12,15 @@ import (
 func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	K, C, T := c.DConv, c.ConvDim(), x.Shape().Dimensions[1]
 	x = span.zero(x)
-	extended := Concatenate([]*Node{ConvertDType(state, x.DType()), x}, 1) // [B, K-1+T, C]
-	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1)             // [K, C]
+	state = ConvertDType(state, x.DType())
+	extended := Concatenate([]*Node{state, x}, 1) // [B, K-1+T, C]
+	window := func(from, to int) *Node { return Slice(extended, AxisRange(), AxisRange(from, to)) }
+	if c.ForwardGPU {
+		window = func(from, to int) *Node { return joined(state, x, from, to) }
+	}
+	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1) // [K, C]
 	for k := range K {
-		term := Mul(widen(Slice(extended, AxisRange(), AxisRange(k, k+T))), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
+		term := Mul(widen(window(k, k+T)), Reshape(Slice(taps, AxisRange(k, k+1)), 1, 1, C))
 		if y == nil {
 			y = term
 		} else {
@@ -25,9 +30,23 @@ func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	if c.UseConvBias {
 		y = Add(y, alignRight(w("conv1d.bias"), 3))
 	}
-	next = Slice(extended, AxisRange(), AxisRange(T), AxisRange()) // [B, K-1, C]
+	next = window(T, T+K-1) // [B, K-1, C]
 	if span.Length != nil {
-		next = sliceAt(extended, 1, span.Length, K-1)
+		next = SliceAt(extended, 1, span.Length, K-1)
 	}
 	return c.narrow(span.zero(silu(y))), widen(next)
+}
+
+// joined gives the entries [from, to) of axis 1 of first and second in a row, without
+// joining the rest: a GPU computes it in the kernel that reads it.
+func joined(first, second *Node, from, to int) *Node {
+	n := first.Shape().Dimensions[1]
+	if to <= n {
+		return Slice(first, AxisRange(), AxisRange(from, to))
+	}
+	late := Slice(second, AxisRange(), AxisRange(max(from-n, 0), to-n))
+	if from >= n {
+		return late
+	}
+	return Concatenate([]*Node{Slice(first, AxisRange(), AxisRange(from)), late}, 1)
 }

@@ -23,8 +23,8 @@ func (w Weights) In(prefix string) Weights {
 //
 // x: [..., in], f32 or bf16. Returns [..., out] in the same type. W may be a stack
 // [E, out, in], as may the bias; x is then [E, n, in].
-func linear(w Weights, name string, x *Node, bias bool) *Node {
-	y := matmul(x, w(name+".weight"))
+func (c Config) linear(w Weights, name string, x *Node, bias bool) *Node {
+	y := c.matmul(x, w(name+".weight"))
 	if w(name+".weight").DType() == dtypes.Int8 {
 		scale := w(name + ".weight_scale")
 		y = Mul(y, alignRight(scale, y.Rank()))
@@ -37,14 +37,14 @@ func linear(w Weights, name string, x *Node, bias bool) *Node {
 
 // matmul contracts the last axis of x [..., in] with weight [out, in] and returns
 // [..., out] in the type of x.
-func matmul(x, weight *Node) *Node {
+func (c Config) matmul(x, weight *Node) *Node {
 	if weight.Rank() == 3 {
-		return batchDot(x, []int{2}, []int{0}, ConvertDType(weight, x.DType()), []int{2}, []int{0})
+		return c.dot(x, []int{2}, []int{0}, ConvertDType(weight, x.DType()), []int{2}, []int{0})
 	}
 	dims := x.Shape().Dimensions
 	in := dims[len(dims)-1]
 	rows := Reshape(x, x.Shape().Size()/in, in) // [rows, in]
-	y := product(rows, weight)                  // [rows, out]
+	y := c.product(rows, weight)                // [rows, out]
 	return Reshape(y, append(append([]int{}, dims[:len(dims)-1]...), weight.Shape().Dimensions[0])...)
 }
 

@@ -16,17 +16,18 @@ import (
 // GoMLX keeps once a graph, not once a loop.
 func MapRows(q int, from, to, x *Node, weights []*Node, out *Node, f func(rows *Node, weights []*Node) *Node) *Node {
 	state := append([]*Node{from, to, out, x}, weights...)
-	return loop(state, func(p []*Node) *Node { return LessThan(p[0], p[1]) }, func(p []*Node) []*Node {
+	return Loop(state, func(p []*Node) *Node { return LessThan(p[0], p[1]) }, func(p []*Node) []*Node {
 		at := p[0]
 		next := append([]*Node{Add(at, Const(at.Graph(), int32(q)))}, p[1:]...)
-		next[2] = setRows(p[2], f(sliceAt(p[3], 0, at, q), p[4:]), at)
+		next[2] = SetRows(p[2], f(SliceAt(p[3], 0, at, q), p[4:]), at)
 		return next
 	})[2]
 }
 
-// loop runs body over state for as long as cond holds. Both are given the state as
-// nodes of their own, and may use no others.
-func loop(state []*Node, cond func(state []*Node) *Node, body func(state []*Node) []*Node) []*Node {
+// Loop runs body over state for as long as cond holds. Both are given the state as
+// nodes of their own, and may use no others: no scalar either that the graph outside
+// has used, for GoMLX keeps one node for equal scalars of a graph.
+func Loop(state []*Node, cond func(state []*Node) *Node, body func(state []*Node) []*Node) []*Node {
 	parameters := func(g *Graph) []*Node {
 		nodes := make([]*Node, len(state))
 		for i, n := range state {

@@ -71,15 +71,15 @@ func scanLoop(h, delta, dx, A, Bt, Ct *Node, q int) (y, last *Node) {
 		timeMajor(delta), timeMajor(dx), A, timeMajor(Bt), timeMajor(Ct),
 	}
 	inside := func(p []*Node) *Node { return LessThan(p[0], Const(p[0].Graph(), int32(T))) }
-	out := loop(state, inside, func(p []*Node) []*Node {
+	out := Loop(state, inside, func(p []*Node) []*Node {
 		t, h, y, delta, dx, A, Bt, Ct := p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
-		piece := func(x *Node) *Node { return TransposeAllDims(sliceAt(x, 0, t, q), 1, 0, 2) } // [B, q, n]
+		piece := func(x *Node) *Node { return TransposeAllDims(SliceAt(x, 0, t, q), 1, 0, 2) } // [B, q, n]
 		scan := scanParallel
 		if q == 1 {
 			scan = scanStep
 		}
 		yt, h := scan(h, piece(delta), piece(dx), A, piece(Bt), piece(Ct))
-		y = setRows(y, TransposeAllDims(yt, 1, 0, 2), t)
+		y = SetRows(y, TransposeAllDims(yt, 1, 0, 2), t)
 		return []*Node{Add(t, Const(t.Graph(), int32(q))), h, y, delta, dx, A, Bt, Ct}
 	})
 	return Slice(TransposeAllDims(out[2], 1, 0, 2), AxisRange(), AxisRange(0, T)), out[1]

@@ -35,7 +35,7 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	if T == 1 {
 		y, ssm = ssdStep(s.SSM, dA, dx, Bt, Ct)
 	} else {
-		y, ssm = ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend(), B, T), T))
+		y, ssm = c.ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend(), B, T), T))
 	}
 	skip := Mul(heads, Reshape(w("D"), 1, 1, H, 1)) // [B, T, H, P]
 	return c.narrow(Add(y, Reshape(skip, B, T, di))), z, State{conv, ssm}
@@ -59,7 +59,7 @@ func ssdStep(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
 //
 // h: [B, G, W, N] with W = (H/G)·P; dA: [B, T, H]; dx: [B, T, H, P]; Bt, Ct:
 // [B, T, G, N]. Returns y [B, T, di] in f32 and the last h.
-func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
+func (c Config) ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
 	B, T, H, P := dx.Shape().Dimensions[0], dx.Shape().Dimensions[1], dx.Shape().Dimensions[2], dx.Shape().Dimensions[3]
 	G, N := Bt.Shape().Dimensions[2], Bt.Shape().Dimensions[3]
 	n := (T + Q - 1) / Q
@@ -74,30 +74,30 @@ func ssd(h, dA, dx, Bt, Ct *Node, Q int) (y, last *Node) {
 
 	// Within a chunk: y_i = Σ_{j<=i} (C_i·B_j) decay_ij dx_j.
 	sum := prefixSums(dA)                                                                // [Bn, G, J, Q], dA_0 + … + dA_i
-	CB := batchDot(Ct, []int{3}, []int{0, 1}, Bt, []int{3}, []int{0, 1})                 // [Bn, G, Q, Q]
+	CB := c.dot(Ct, []int{3}, []int{0, 1}, Bt, []int{3}, []int{0, 1})                    // [Bn, G, Q, Q]
 	M := like(Mul(decays(sum), ExpandAxes(widen(CB), 2)))                                // [Bn, G, J, Q, Q]
 	inside := widen(batchDot(M, []int{4}, []int{0, 1, 2}, dx, []int{3}, []int{0, 1, 2})) // [Bn, G, J, Q, P]
 
 	// What each chunk adds to the state.
-	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))       // [Bn, G, J, 1]
-	late := like(Mul(widen(dx), ExpandAxes(Exp(Sub(total, sum)), 4)))                // [Bn, G, J, Q, P]
-	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)              // [Bn, G, Q, W]
-	added := widen(batchDot(late, []int{2}, []int{0, 1}, Bt, []int{2}, []int{0, 1})) // [Bn, G, W, N]
+	total := Slice(sum, AxisRange(), AxisRange(), AxisRange(), AxisRange(Q-1))    // [Bn, G, J, 1]
+	late := like(Mul(widen(dx), ExpandAxes(Exp(Sub(total, sum)), 4)))             // [Bn, G, J, Q, P]
+	late = Reshape(TransposeAllDims(late, 0, 1, 3, 2, 4), B*n, G, Q, W)           // [Bn, G, Q, W]
+	added := widen(c.dot(late, []int{2}, []int{0, 1}, Bt, []int{2}, []int{0, 1})) // [Bn, G, W, N]
 
-	// From chunk to chunk: the state before chunk i is Σ_{m<=i} decay_im a_m, with a_0
-	// the first state and a_m what chunk m-1 adds.
-	a := Concatenate([]*Node{Reshape(h, B, 1, G, J, P*N), Reshape(added, B, n, G, J, P*N)}, 1)
-	between := TransposeAllDims(Reshape(total, B, n, G, J), 0, 2, 3, 1)                        // [B, G, J, n]
-	between = prefixSums(padFront(between))                                                    // [B, G, J, n+1]
-	states := batchDot(decays(between), []int{4}, []int{0, 1, 2}, a, []int{1}, []int{0, 2, 3}) // [B, G, J, n+1, PN]
-	states = TransposeAllDims(Reshape(states, B, G, J, n+1, P, N), 0, 3, 1, 2, 4, 5)           // [B, n+1, G, J, P, N]
+	// From chunk to chunk: the state before chunk i is decay_i0 h + Σ_{0<m<=i} decay_im a_m,
+	// with h the first state and a_m what chunk m-1 adds.
+	between := TransposeAllDims(Reshape(total, B, n, G, J), 0, 2, 3, 1) // [B, G, J, n]
+	decay := decays(prefixSums(padFront(between)))                      // [B, G, J, n+1, n+1]
+	states := DotGeneral(part(decay, 1, n+1), []int{4}, []int{0, 1, 2}, Reshape(added, B, n, G, J, P*N), []int{1}, []int{0, 2, 3})
+	states = Add(states, Mul(part(decay, 0, 1), Reshape(h, B, G, J, 1, P*N)))        // [B, G, J, n+1, PN]
+	states = TransposeAllDims(Reshape(states, B, G, J, n+1, P, N), 0, 3, 1, 2, 4, 5) // [B, n+1, G, J, P, N]
 	entering := Reshape(Slice(states, AxisRange(), AxisRange(0, n)), B*n, G, W, N)
 	last = Reshape(Slice(states, AxisRange(), AxisRange(n)), B, G, W, N)
 
-	carried := widen(batchDot(Ct, []int{3}, []int{0, 1}, like(entering), []int{3}, []int{0, 1})) // [Bn, G, Q, W]
-	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)                 // [Bn, G, J, Q, P]
-	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                                    // [Bn, G, J, Q, P]
-	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                               // [B, nQ, di]
+	carried := widen(c.dot(Ct, []int{3}, []int{0, 1}, like(entering), []int{3}, []int{0, 1})) // [Bn, G, Q, W]
+	carried = TransposeAllDims(Reshape(carried, B*n, G, Q, J, P), 0, 1, 3, 2, 4)              // [Bn, G, J, Q, P]
+	out := Add(inside, Mul(carried, ExpandAxes(Exp(sum), 4)))                                 // [Bn, G, J, Q, P]
+	y = Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), B, n*Q, H*P)                            // [B, nQ, di]
 	return Slice(y, AxisRange(), AxisRange(0, T)), last
 }
 

@@ -14,7 +14,7 @@ import (
 
 // drawLength is how many tokens one program of a Draw decodes. A GPU then spends
 // its time on the model, not on the host's calls; a request still stops within them.
-const drawLength = 8
+const drawLength = 16
 
 // Names of the inputs of a program that draws tokens.
 const (

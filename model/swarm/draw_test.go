@@ -68,7 +68,7 @@ func TestDrawFrequencies(t *testing.T) {
 	c := tinySwarm(mamba.Mamba2)
 	m := load(t, testkit.Backend(t, "go"), c, lively(c, 52), Options{})
 	m.onGPU = true
-	const temperature, draws = 1.5, 600
+	const temperature, draws = 1.5, 300
 	logits, _, err := session(t, m, "").Feed(t.Context(), []int32{3})
 	if err != nil {
 		t.Fatal(err)

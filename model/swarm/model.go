@@ -58,6 +58,7 @@ func Load(b compute.Backend, cfg Config, src Source, opts Options) (*Model, erro
 	}
 	m.onGPU = mamba.OnGPU(b)
 	m.batch = batchOn(m.onGPU)
+	m.cfg.Base.ForwardGPU = m.onGPU
 	if !cfg.Plain() {
 		m.encoder = cfg.encoderShapes(m.encoderPrecision())
 		if err := m.loadRouter(); err != nil {

@@ -40,11 +40,15 @@ func parseRef(name string) ref {
 type inputs struct {
 	g     *program.Graph
 	shape func(name string) (shapes.Shape, bool)
+	given map[string]*graph.Node // within a loop, whose body may read nothing else; nil outside
 }
 
 // get returns the parameter with this name, made on first use; it panics if no
 // tensor has the name.
 func (in *inputs) get(name string) *graph.Node {
+	if in.given != nil {
+		return in.within(name)
+	}
 	if n := in.g.Get(name); n != nil {
 		return n
 	}
@@ -55,6 +59,15 @@ func (in *inputs) get(name string) *graph.Node {
 	return in.add(name, shape)
 }
 
+// within returns what a loop hands to its body under this name.
+func (in *inputs) within(name string) *graph.Node {
+	n, ok := in.given[name]
+	if !ok {
+		exceptions.Panicf("the body of a loop reads %q, which the loop does not hand to it", name)
+	}
+	return n
+}
+
 // add makes a parameter that is no weight.
 func (in *inputs) add(name string, shape shapes.Shape) *graph.Node {
 	return in.g.Input(program.Input{Name: name, Shape: shape})
@@ -63,7 +76,7 @@ func (in *inputs) add(name string, shape shapes.Shape) *graph.Node {
 // compile builds a graph and compiles it. shape knows the tensors that the graph
 // may ask for by name.
 func compile(b compute.Backend, name string, shape func(string) (shapes.Shape, bool), build func(*inputs) []*graph.Node) (*compiled, error) {
-	p, err := program.Compile(b, name, 1, func(g *program.Graph) []*graph.Node { return build(&inputs{g, shape}) })
+	p, err := program.Compile(b, name, 1, func(g *program.Graph) []*graph.Node { return build(&inputs{g: g, shape: shape}) })
 	if err != nil {
 		return nil, err
 	}

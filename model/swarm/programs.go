@@ -267,11 +267,16 @@ func (b *graphBuilder) encoderParts(encoders int) (ids *Node, routing Routing, b
 	if m.resetsOnSwap() {
 		routing.Keep = b.in.add(inputKeep, shapes.Make(dtypes.Float32, k))
 	}
-	bank = make([]mamba.Weights, encoders)
+	return ids, routing, b.bank(encoders)
+}
+
+// bank gives the weights of as many encoders.
+func (b *graphBuilder) bank(encoders int) []mamba.Weights {
+	bank := make([]mamba.Weights, encoders)
 	for u := range bank {
 		bank[u] = mamba.Weights(b.in.get).In(bankPrefix(u))
 	}
-	return ids, routing, bank
+	return bank
 }
 
 // finish is the last stage, from the decoder's hidden states [1, T, d] to logits or
