@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
@@ -26,8 +27,8 @@ var trainCommand = command{
 	help: `
 Trains the model that -config describes on prepared data, as -plan says: its phases are
 seed (a plain model), branch (a specialist for each domain), router and joint, each of
-which may stand alone. The folder -o gets checkpoints, metrics.jsonl, files for
-TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
+which may stand alone. The folder -o gets copies of -config and -plan, checkpoints,
+metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
 the same command goes on from the last checkpoint.
 
 Example:
@@ -76,7 +77,7 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
 	}
 	log := slog.New(slog.NewTextHandler(t.m.Stderr, nil))
-	checkpoints, err := ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: log})
+	checkpoints, err := ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, Best: 1, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (t *training) run(ctx context.Context, args []string) (err error) {
 	defer b.Finalize()
 	log.Info("training", "backend", info.Name, "run", t.out)
 	run := trainer.Config{Backend: b, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Checkpoints: checkpoints, Logger: log}
-	params, err := t.follow(ctx, run)
+	params, err := t.follow(ctx, c, run)
 	if err != nil {
 		return err
 	}
@@ -122,6 +123,28 @@ func (t *training) modelConfig() (*config.Config, error) {
 	return c, c.Validate()
 }
 
+// What is in a run's folder beside the files of [telemetry] and the configuration.
+const (
+	runPlan        = "plan.json"
+	runCheckpoints = "checkpoints"
+)
+
+// keepFiles copies configuration and plan into the run's folder, so that whoever has
+// the folder can go on.
+func (t *training) keepFiles(c *config.Config) error {
+	plan, err := os.ReadFile(t.plan)
+	if err != nil {
+		return fmt.Errorf("copy the plan: %w", err)
+	}
+	if err := atomicfile.Write(filepath.Join(t.out, runPlan), plan, 0o666); err != nil {
+		return fmt.Errorf("copy the plan: %w", err)
+	}
+	if err := c.Save(t.out); err != nil {
+		return fmt.Errorf("copy the configuration: %w", err)
+	}
+	return nil
+}
+
 // start reads the tensors of -init: those of the model, or of its plain base.
 func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params, error) {
 	if t.init == "" {
@@ -144,7 +167,7 @@ func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params,
 }
 
 // follow runs the trainer with its records, progress and live page.
-func (t *training) follow(ctx context.Context, run trainer.Config) (_ trainer.Params, err error) {
+func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Config) (_ trainer.Params, err error) {
 	progress := &telemetry.Progress{Writer: t.m.Stderr, Terminal: t.m.terminal()}
 	defer progress.Finish()
 	var recorder *telemetry.Recorder
@@ -154,6 +177,9 @@ func (t *training) follow(ctx context.Context, run trainer.Config) (_ trainer.Pa
 	}
 	tr, err := trainer.New(run)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.keepFiles(c); err != nil {
 		return nil, err
 	}
 	recorder, err = telemetry.OpenRecorder(telemetry.RecorderConfig{Dir: t.out, Step: tr.Step(), Logger: run.Logger})
