@@ -139,7 +139,7 @@ func FuzzPush(f *testing.F) {
 	f.Add([]byte("0003"))
 	f.Add([]byte("zzzz"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		commands, err := readCommands(bytes.NewReader(body))
+		commands, _, err := readCommands(bytes.NewReader(body))
 		if err != nil {
 			return
 		}

@@ -228,8 +228,8 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/models/acme/m/branch/x", `{}`, map[string]int{"": 401, "bob": 403, "dave": 403, "carol": 200}},
 		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"upload","objects":[]}`, map[string]int{"": 401, "alice-read": 403, "bob": 200, "carol": 200}}, // for a pull request
 		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"download","objects":[]}`, map[string]int{"": 200, "bob": 200}},
-		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "bob": 403, "carol": 200}},
-		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "dave": 403, "bob": 200, "carol": 200}}, // bob has a pull request
+		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "dave": 403, "bob": 200, "carol": 200}},
 		{"POST", "/api/models/acme/m/discussions", `{"title":"a title"}`, map[string]int{"": 401, "alice-read": 403, "bob": 200}},
 		{"POST", "/api/models/acme/m/like", nil, map[string]int{"": 401, "bob": 200}},
 		{"GET", "/api/models/acme/m/auth-check/write", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},
