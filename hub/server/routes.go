@@ -36,6 +36,7 @@ func (s *Server) table() []route {
 	routes = append(routes, repoRoutes()...)
 	routes = append(routes, spaceRoutes()...)
 	routes = append(routes, collectionRoutes()...)
+	routes = append(routes, oauthRoutes()...)
 	routes = append(routes, fileRoutes()...)
 	return append(routes, pageRoutes()...)
 }

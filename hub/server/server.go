@@ -64,16 +64,17 @@ type Config struct {
 
 // Server is a Hub on a data folder. Only one can have a folder open.
 type Server struct {
-	cfg    Config
-	prefix string // path of PublicURL
-	log    *slog.Logger
-	db     *meta.DB
-	lfs    *lfs.Store
-	xet    *xet.Bridge
-	mirror *mirror.Mirror // nil without Config.Upstream
-	key    []byte
-	routes []route
-	limits limiter
+	cfg     Config
+	prefix  string // path of PublicURL
+	log     *slog.Logger
+	db      *meta.DB
+	lfs     *lfs.Store
+	xet     *xet.Bridge
+	mirror  *mirror.Mirror // nil without Config.Upstream
+	key     []byte
+	routes  []route
+	limits  limiter
+	devices devices
 
 	mu    sync.Mutex
 	repos map[string]*repoState // by id

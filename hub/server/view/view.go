@@ -27,6 +27,15 @@ type Page struct {
 // Fact is a term and its value.
 type Fact struct{ Term, Value string }
 
+// Device is the login of a program that waits for its user.
+type Device struct {
+	Page
+	Code   string // that the program shows; empty: to be typed
+	Rights string // what it would be let do
+	Note   string // why there was no answer; empty for none
+	Done   string // what the answer was; empty: not given yet
+}
+
 // Link is a text that leads somewhere.
 type Link struct{ Text, Href string }
 
