@@ -107,6 +107,7 @@ type Entry struct {
 	Dir        bool
 	Size       string
 	Download   string // address; empty for a folder
+	MayRun     bool   // Python may run what it holds
 }
 
 // File is one file.
@@ -118,6 +119,7 @@ type File struct {
 	Download string
 	Text     string // its content, if it is short text
 	Note     string // why no content is shown
+	Warning  string // of loading it; empty for none
 	Tensors  *Tensors
 }
 
