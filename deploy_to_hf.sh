@@ -11,6 +11,8 @@
 #   --endpoint URL   another hub, such as that of `mes hub serve`
 #   --model FOLDER   the swarm; default weights/mes-mini, else a swarm grown from
 #                    weights/mamba2-mini
+#   --run FOLDER     the swarm's training run (`mes train -o`): its newest checkpoint goes
+#                    into mamba-swarm-weights, and training goes on from there
 #
 # Further arguments go to `mes publish` (`mes help publish` lists them). MES names a
 # program that is built already.

@@ -86,6 +86,7 @@ func Card(dir string, c *config.Config, about About) ([]byte, error) {
 		"Parameters": total, "ActiveParameters": active, "Stored": storedAs(c),
 		"Encoders": 0, "GrownFrom": c.GrownFrom, "Domains": s.Router.Domains,
 		"Tokenizer":  hasTokenizer(dir),
+		"Checkpoint": hasFolder(dir, CheckpointFolder),
 		"Evaluation": e, "EvaluationFile": EvaluationFile,
 		"Related": about.Related, "License": about.licence(), "Notices": notices,
 	}
@@ -158,6 +159,12 @@ func hasTokenizer(dir string) bool {
 		_, err := os.Stat(filepath.Join(dir, name))
 		return err == nil
 	})
+}
+
+// hasFolder reports whether a folder has one of this name.
+func hasFolder(dir, name string) bool {
+	info, err := os.Stat(filepath.Join(dir, name))
+	return err == nil && info.IsDir()
 }
 
 // inCell makes text harmless in a line of Markdown and in a table.

@@ -41,7 +41,7 @@ func StageModel(ctx context.Context, p *Pretrained, dir string, precision swarm.
 // WeightsOptions say what goes beside full-precision weights.
 type WeightsOptions struct {
 	Evaluation []string // files, which keep their names in EvaluationFolder
-	Checkpoint string   // folder, which becomes CheckpointFolder; empty is none
+	Run        string   // folder of a training run, which becomes CheckpointFolder; empty is none
 	About      About    // for the card
 }
 
@@ -78,8 +78,8 @@ func stageWeights(ctx context.Context, p *Pretrained, dir string, o WeightsOptio
 			return err
 		}
 	}
-	if o.Checkpoint != "" {
-		if err := placeFolder(ctx, o.Checkpoint, filepath.Join(dir, CheckpointFolder)); err != nil {
+	if o.Run != "" {
+		if err := placeFolder(ctx, o.Run, filepath.Join(dir, CheckpointFolder)); err != nil {
 			return err
 		}
 	}

@@ -104,14 +104,14 @@ func TestStageWeights(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "weights")
 	err := hub.StageWeights(t.Context(), p, dir, hub.WeightsOptions{
-		Evaluation: []string{filepath.Join(from, "eval.json")}, Checkpoint: filepath.Join(from, "run"), About: hub.About{Repo: "alice/weights", Related: []hub.Related{{Title: "Model", URL: "http://hub/alice/model"}}},
+		Evaluation: []string{filepath.Join(from, "eval.json")}, Run: filepath.Join(from, "run"), About: hub.About{Repo: "alice/weights", Related: []hub.Related{{Title: "Model", URL: "http://hub/alice/model"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	hasFiles(t, dir, append([]string{"README.md", "NOTICE", "config.json", "licences/a", "tokenizer.json",
 		"evaluation/eval.json", "checkpoint/state.json", "checkpoint/tensors/a.safetensors"}, weightsOf...)...)
-	says(t, dir, "# weights\n", "[Model](http://hub/alice/model)")
+	says(t, dir, "# weights\n", "[Model](http://hub/alice/model)", "## Go on training", "-include 'checkpoint/*' -local-dir weights alice/weights")
 	for _, name := range append(weightsOf, "config.json") {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		want, err2 := os.ReadFile(filepath.Join(p.Dir, name))

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/mamba-encoder-swarm/mes/hub/client"
+	"github.com/mamba-encoder-swarm/mes/hub/pickle"
 )
 
 var downloadCommand = command{
@@ -85,7 +86,21 @@ func (d *download) run(ctx context.Context, args []string) error {
 			return fmt.Errorf("%s has no file %s at %s: %w", repo, f, d.revision, fs.ErrNotExist)
 		}
 	}
+	d.warn(s)
 	return d.show(s, files)
+}
+
+// warn names files that are not harmless to load.
+func (d *download) warn(s client.Snapshot) {
+	var names []string
+	for _, f := range s.Files {
+		if pickle.MayRun(f.Path) {
+			names = append(names, f.Path)
+		}
+	}
+	if len(names) > 0 {
+		fmt.Fprintf(d.hub.m.Stderr, "mes: warning: loading %s in Python may run code that is in there: do so only if you trust who made it, and prefer safetensors\n", few(names))
+	}
 }
 
 // literal makes a pattern that matches a name alone.

@@ -66,6 +66,7 @@ Example:
 		fs.StringVar(&s.url, "url", "", "`address` that clients use, when it is not the one listened on")
 		fs.StringVar(&s.upstream, "upstream", "", "`address` of a Hub whose repos are read through a cache when they are not here")
 		fs.Var(&s.mirrorMax, "mirror-max", "most `bytes` of that cache, as 500M or 100G; 0 is no limit")
+		fs.Var(&s.repoMax, "repo-max", "most `bytes` of the large files of one repo, as 500M or 100G; 0 is no limit")
 		fs.Int64Var(&s.multipart, "multipart", server.DefaultMultipartFrom, "files of so many `bytes` come in parts of 64 MiB, as a proxy that bounds requests needs")
 		fs.BoolVar(&s.quiet, "quiet", false, "log only what goes wrong")
 		return s.run
@@ -76,7 +77,7 @@ type hubServe struct {
 	m                         *Main
 	dir, addr, cert, key, url string
 	upstream                  string
-	mirrorMax                 byteCount
+	mirrorMax, repoMax        byteCount
 	multipart                 int64
 	quiet                     bool
 }
@@ -98,7 +99,7 @@ func (h *hubServe) run(ctx context.Context, args []string) error {
 	logger := slog.New(slog.NewTextHandler(h.m.Stderr, &slog.HandlerOptions{Level: level}))
 	lean()
 	git, _ := exec.LookPath("git") // empty when there is none: clone then says so
-	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), MultipartFrom: h.multipart, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
+	s, err := server.New(server.Config{Dir: h.dir, PublicURL: h.url, Upstream: h.upstream, MirrorMax: int64(h.mirrorMax), MaxRepoBytes: int64(h.repoMax), MultipartFrom: h.multipart, Proxy: http.ProxyFromEnvironment, Git: git, Logger: logger})
 	if err != nil {
 		return err
 	}

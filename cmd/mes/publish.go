@@ -27,11 +27,15 @@ Only what the hub lacks is sent, so a second run changes nothing and one that fa
 goes on. Weights that an earlier run published and this one does not are deleted;
 everything else in the repos stays.
 
+-run puts the newest whole checkpoint of a training run, with its configuration, plan
+and records, into checkpoint/ of the weights repo, in place of the one before; mes train
+goes on from there, as the repo's card shows. Without -run what is there stays.
+
 -o writes the repos' folders and sends nothing: for git, or to look at them. The token
 must be allowed to write.
 
 Example:
-  mes publish -dry-run swarm`,
+  mes publish -dry-run -run runs/swarm runs/swarm/model`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		p := &publish{m: m, hub: m.hubFlags(fs)}
 		p.hub.transferFlags(fs)
@@ -39,7 +43,7 @@ Example:
 		fs.StringVar(&p.name, "name", "mamba-swarm", "`name` that those of the repos begin with")
 		fs.StringVar(&p.dtype, "dtype", "bf16", "`type` of the model repo's weight matrices: f32, bf16 or int8")
 		fs.Var(&p.evaluation, "evaluation", "`file` for the weights repo that says what was measured, may be repeated")
-		fs.StringVar(&p.checkpoint, "checkpoint", "", "`folder` for the weights repo that training goes on from")
+		fs.StringVar(&p.training, "run", "", "`folder` of the training run (mes train -o), whose newest checkpoint goes into the weights repo")
 		fs.StringVar(&p.source, "source", ".", "`folder` with the program's source, which the Space compiles")
 		fs.BoolVar(&p.private, "private", false, "make new repos private")
 		fs.StringVar(&p.out, "o", "", "write the repos' folders below this `folder`, and send nothing")
@@ -50,12 +54,12 @@ Example:
 
 // publish is one run of the command.
 type publish struct {
-	m                       *Main
-	hub                     *hubFlags
-	owner, name, dtype      string
-	evaluation              list
-	checkpoint, source, out string
-	private, dryRun         bool
+	m                     *Main
+	hub                   *hubFlags
+	owner, name, dtype    string
+	evaluation            list
+	training, source, out string
+	private, dryRun       bool
 
 	precision swarm.Precision
 	c         *client.Client

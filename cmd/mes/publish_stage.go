@@ -37,8 +37,13 @@ func (p *publish) stage(ctx context.Context, model, dir string) error {
 	if err := hub.StageModel(ctx, files, folder, p.precision, about, bar.set); err != nil {
 		return err
 	}
+	run, remove, err := p.stageRun(dir)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	err = hub.StageWeights(ctx, files, filepath.Join(dir, p.repoName("weights")), hub.WeightsOptions{
-		Evaluation: p.evaluation, Checkpoint: p.checkpoint,
+		Evaluation: p.evaluation, Run: run,
 		About: hub.About{Repo: weights, Related: []hub.Related{{Title: "The model to run, which is smaller", URL: p.c.Endpoint() + "/" + modelRepo}}},
 	})
 	if err != nil {

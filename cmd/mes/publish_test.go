@@ -330,7 +330,7 @@ func TestPublishChecksFirst(t *testing.T) {
 		"bad type":         {"write", []string{"-dtype", "f8"}, exitUsage, "-dtype"},
 		"no source":        {"write", []string{"-source", "nowhere"}, exitNotFound, "-source names its folder"},
 		"no evaluation":    {"write", []string{"-evaluation", "none.json"}, exitNotFound, "none.json"},
-		"no checkpoint":    {"write", []string{"-checkpoint", "none"}, exitNotFound, "none"},
+		"no run":           {"write", []string{"-run", "none"}, exitNotFound, "-run none: there is no config.json"},
 		"bad endpoint":     {"write", []string{"-endpoint", "hub"}, exitUsage, "endpoint"},
 		"-o without owner": {"", []string{"-o", "out"}, exitUsage, "-owner"},
 		"a plain model":    {"write", []string{plain}, exitUsage, "plain mamba2"},

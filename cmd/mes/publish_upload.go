@@ -97,23 +97,29 @@ func (p *publish) stale(ctx context.Context, repo client.Repo, files []client.Fi
 	for _, f := range files {
 		now = append(now, f.Path)
 	}
-	if !slices.Contains(there, safetensors.IndexFile) {
-		return nil, nil
+	stale, err := p.staleCheckpoints(ctx, repo, there, now)
+	if err != nil || !slices.Contains(there, safetensors.IndexFile) {
+		return stale, err
 	}
+	index, err := p.read(ctx, repo, safetensors.IndexFile)
+	if err != nil {
+		return nil, err
+	}
+	weights, err := hub.Stale(index, there, now)
+	return append(stale, weights...), err
+}
+
+// read brings one file of a repo.
+func (p *publish) read(ctx context.Context, repo client.Repo, name string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "mes-publish-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	_, err = p.c.Snapshot(ctx, repo, "main", client.SnapshotOptions{LocalDir: dir, Include: []string{safetensors.IndexFile}})
-	if err != nil {
+	if _, err = p.c.Snapshot(ctx, repo, "main", client.SnapshotOptions{LocalDir: dir, Include: []string{name}}); err != nil {
 		return nil, err
 	}
-	index, err := os.ReadFile(filepath.Join(dir, safetensors.IndexFile))
-	if err != nil {
-		return nil, err
-	}
-	return hub.Stale(index, there, now)
+	return os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
 }
 
 // filesOf lists the files of a folder under their paths in it.

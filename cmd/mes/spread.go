@@ -69,14 +69,14 @@ func (f *spreadFlags) check(plan trainer.Plan) error {
 // train runs the trainer, with workers where the flags ask for them.
 func (f *spreadFlags) train(ctx context.Context, t *training, run trainer.Config, c *config.Config) (trainer.Params, error) {
 	if !f.on() {
-		return t.follow(ctx, run)
+		return t.follow(ctx, c, run)
 	}
 	s, err := f.open(ctx, t, c, run.Logger)
 	if err != nil {
 		return nil, err
 	}
 	run.Spread = &s.Spread
-	params, err := t.follow(s.ctx, run)
+	params, err := t.follow(s.ctx, c, run)
 	if cause := context.Cause(s.ctx); err != nil && cause != nil {
 		err = cause
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
 	"github.com/mamba-encoder-swarm/mes/model/queue"
@@ -31,8 +32,8 @@ var trainCommand = command{
 	help: `
 Trains the model that -config describes on prepared data, as -plan says: its phases are
 seed (a plain model), branch (a specialist for each domain), router and joint, each of
-which may stand alone. The folder -o gets checkpoints, metrics.jsonl, files for
-TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
+which may stand alone. The folder -o gets copies of -config and -plan, checkpoints,
+metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
 the same command goes on from the last checkpoint.
 
 A branch phase may be handed to workers: -workers starts some on this machine, and
@@ -134,10 +135,10 @@ func (t *training) run(ctx context.Context, args []string) error {
 }
 
 // train runs the trainer with checkpoints in the run's folder, and with workers where the
-// flags ask for them. c is the model's configuration.
+// flags ask for them. c is the model's configuration, nil for a part of a model.
 func (t *training) train(ctx context.Context, run trainer.Config, c *config.Config) (_ trainer.Params, err error) {
 	run.Logger = slog.New(slog.NewTextHandler(t.m.Stderr, nil))
-	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, "checkpoints"), Keep: t.keep, Best: 1, Logger: run.Logger})
+	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, Best: 1, Logger: run.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +185,28 @@ func (t *training) modelConfig() (*config.Config, error) {
 	return c, c.Validate()
 }
 
+// What is in a run's folder beside the files of [telemetry] and the configuration.
+const (
+	runPlan        = "plan.json"
+	runCheckpoints = "checkpoints"
+)
+
+// keepFiles copies configuration and plan into the run's folder, so that whoever has
+// the folder can go on.
+func (t *training) keepFiles(c *config.Config) error {
+	plan, err := os.ReadFile(t.plan)
+	if err != nil {
+		return fmt.Errorf("copy the plan: %w", err)
+	}
+	if err := atomicfile.Write(filepath.Join(t.out, runPlan), plan, 0o666); err != nil {
+		return fmt.Errorf("copy the plan: %w", err)
+	}
+	if err := c.Save(t.out); err != nil {
+		return fmt.Errorf("copy the configuration: %w", err)
+	}
+	return nil
+}
+
 // start reads the tensors of -init: those of the model, or of its plain base.
 func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params, error) {
 	if t.init == "" {
@@ -216,8 +239,9 @@ func (t *training) checkHTTP() error {
 	return nil
 }
 
-// follow runs the trainer with its records, progress and live page.
-func (t *training) follow(ctx context.Context, run trainer.Config) (_ trainer.Params, err error) {
+// follow runs the trainer with its records, progress and live page. It keeps c and the
+// plan in the run's folder, unless c is nil.
+func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Config) (_ trainer.Params, err error) {
 	progress := &telemetry.Progress{Writer: t.m.Stderr, Terminal: t.m.terminal()}
 	defer progress.Finish()
 	var recorder *telemetry.Recorder
@@ -228,6 +252,11 @@ func (t *training) follow(ctx context.Context, run trainer.Config) (_ trainer.Pa
 	tr, err := trainer.New(run)
 	if err != nil {
 		return nil, err
+	}
+	if c != nil {
+		if err := t.keepFiles(c); err != nil {
+			return nil, err
+		}
 	}
 	recorder, err = telemetry.OpenRecorder(telemetry.RecorderConfig{Dir: t.out, Step: tr.Step(), Logger: run.Logger})
 	if err != nil {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -323,5 +325,20 @@ func TestProxyIsNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "through the proxy "+address) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v", endpoint, err)
 		}
+	}
+}
+
+// TestUnknownCertificate: where the chain of a certificate is not known, as behind a
+// proxy that looks into the traffic, the error says what to do.
+func TestUnknownCertificate(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	c, err := New(Config{Endpoint: srv.URL})
+	must(t, err)
+	c.sleep = func(context.Context, time.Duration) error { return nil }
+	if _, err = c.Whoami(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown authority") || !strings.Contains(err.Error(), "SSL_CERT_FILE") {
+		t.Errorf("%v", err)
 	}
 }

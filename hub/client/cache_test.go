@@ -339,3 +339,31 @@ func TestFaultsOfACache(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestLinksInTheCacheLeadNowhere: links that somebody put into a shared cache do not
+// lead a download to other files.
+func TestLinksInTheCacheLeadNowhere(t *testing.T) {
+	h := newFake(t)
+	h.put("models/acme/m", map[string]string{"c": "new", "d.bin": "newer"})
+	for _, link := range []string{"blobs", "snapshots", "refs"} {
+		c := h.client(nil)
+		outside, repo := t.TempDir(), filepath.Join(c.cache, "models--acme--m")
+		at := filepath.Join(repo, link)
+		must(t, os.MkdirAll(filepath.Dir(at), 0o777), os.Symlink(outside, at))
+		_, err := c.Snapshot(t.Context(), repoM, "main", SnapshotOptions{})
+		entries, readErr := os.ReadDir(outside)
+		if must(t, readErr); err == nil || len(entries) > 0 {
+			t.Errorf("%s leads out: %v, and there is %v", link, err, entries)
+		}
+	}
+	for _, name := range []string{gitID([]byte("new")), gitID([]byte("new")) + ".incomplete"} {
+		c := h.client(nil)
+		victim := filepath.Join(t.TempDir(), "victim")
+		blobs := filepath.Join(c.cache, "models--acme--m", "blobs")
+		must(t, os.WriteFile(victim, []byte("mine"), 0o600), os.MkdirAll(blobs, 0o777), os.Symlink(victim, filepath.Join(blobs, name)))
+		_, _ = c.Snapshot(t.Context(), repoM, "main", SnapshotOptions{})
+		if got, err := os.ReadFile(victim); err != nil || string(got) != "mine" {
+			t.Errorf("%s: the link was followed: %q %v", name, got, err)
+		}
+	}
+}

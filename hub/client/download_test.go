@@ -26,6 +26,10 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
+	// All of one commit, though the branch may move, and by one listing.
+	if h.count("GET", "/resolve/main/") > 0 || h.count("HEAD", "") > 0 || h.count("GET", "/tree/") != 1 {
+		t.Errorf("asked %v", h.calls)
+	}
 	h.forget()
 	if _, err := c.Snapshot(t.Context(), repoM, commit, SnapshotOptions{}); err != nil {
 		t.Fatal(err)

@@ -15,33 +15,55 @@ import (
 // in the form of their accents alone, where the file system takes them for one.
 // scratch is a folder below root for the trial, which is made only if it is needed.
 func (c *Client) places(root *os.Root, scratch string, entries []Entry) error {
-	taken := make(map[string]string, len(entries))
-	for _, e := range entries {
+	names := make([]string, len(entries))
+	for i, e := range entries {
 		if c.windows {
 			if err := checkWindows(e.Path); err != nil {
 				return err
 			}
 		}
-		if other, ok := taken[folded(e.Path)]; ok {
-			if err := c.apart(root, scratch, other, e.Path); err != nil {
+		names[i] = e.Path
+	}
+	return alike(names, func(a, b string) error { return c.apart(root, scratch, a, b) })
+}
+
+// alike calls found for names, or folders in them, that some file system takes for one,
+// until it returns an error.
+func alike(names []string, found func(a, b string) error) error {
+	taken := make(map[string]string, len(names))
+	for _, name := range names {
+		if other, ok := taken[folded(name)]; ok {
+			if err := found(other, name); err != nil {
 				return err
 			}
 		}
-		taken[folded(e.Path)] = e.Path
+		taken[folded(name)] = name
 	}
-	for _, e := range entries { // a file where others have a folder
-		for i, char := range e.Path {
+	for _, name := range names { // a file where others have a folder
+		for i, char := range name {
 			if char != '/' {
 				continue
 			}
-			if other, ok := taken[folded(e.Path[:i])]; ok {
-				if err := c.apart(root, scratch, other, e.Path[:i]); err != nil {
+			if other, ok := taken[folded(name[:i])]; ok {
+				if err := found(other, name[:i]); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// warnAlike warns of names in an upload that some file systems take for one.
+func (c *Client) warnAlike(repo Repo, names []string) {
+	left := 5 // more would hide the rest of what is said
+	_ = alike(names, func(a, b string) error {
+		c.log.Warn(fmt.Sprintf("%+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other, so rename one of them", a, b), "repo", repo.String())
+		if left--; left == 0 {
+			return fs.SkipAll
+		}
+		return nil
+	})
 }
 
 // folded is the same for names that some file system takes for one.

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,7 +144,7 @@ func (c *Client) once(ctx context.Context, k call, u *url.URL, trusted bool) (*h
 			err = errLate
 		}
 		cancel(nil)
-		return nil, fail(c.byProxy(req, err))
+		return nil, fail(byAuthority(c.byProxy(req, err)))
 	}
 	w := &watched{body: resp.Body, idle: c.idle, cancel: cancel}
 	w.timer = time.AfterFunc(c.idle, func() { w.stalled.Store(true); cancel(errStalled) })
@@ -159,6 +160,14 @@ func (c *Client) byProxy(req *http.Request, err error) error {
 	}
 	if proxy, proxyErr := t.Proxy(req); proxyErr == nil && proxy != nil {
 		return fmt.Errorf("through the proxy %s: %w", proxy.Host, err)
+	}
+	return err
+}
+
+// byAuthority says what to do about a certificate that nobody here vouches for.
+func byAuthority(err error) error {
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return permanent{fmt.Errorf("%w; if a proxy looks into the traffic, or the hub has a certificate of its own, let SSL_CERT_FILE name a file with that certificate", err)}
 	}
 	return err
 }

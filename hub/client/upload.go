@@ -186,6 +186,11 @@ func (u *upload) collect() error {
 		return errors.New("nothing to upload: no files and nothing to delete")
 	}
 	u.meter = newMeter(total, u.o.Progress)
+	var names []string
+	for _, f := range u.o.Files {
+		names = append(names, f.Path)
+	}
+	u.c.warnAlike(u.repo, names)
 	return nil
 }
 

@@ -424,3 +424,41 @@ func mustString(v any) string {
 	data, _ := json.Marshal(v)
 	return string(data)
 }
+
+// TestUploadWarnsOfNamesThatAreAlike: who uploads names that are one file on other
+// systems is told which, where, and what to do; the upload is made.
+func TestUploadWarnsOfNamesThatAreAlike(t *testing.T) {
+	for name, c := range map[string]struct {
+		files []string
+		want  []string
+	}{
+		"none":    {[]string{"README.md", "a/README.md", "readme.txt"}, nil},
+		"case":    {[]string{"README.md", "readme.md"}, []string{`README.md`, `readme.md`}},
+		"accents": {[]string{"caf\u00e9.txt", "cafe\u0301.txt"}, []string{`caf\\u00e9.txt`, `cafe\\u0301.txt`}},
+		"folder":  {[]string{"Data", "data/x"}, []string{`Data`, `data`}},
+		"many":    {[]string{"a", "A", "b", "B", "c", "C", "d", "D", "e", "E", "f", "F"}, []string{`e`, `E`}},
+	} {
+		h := newFake(t)
+		h.put("models/acme/m", map[string]string{"first": "1"})
+		var log *bytes.Buffer
+		client := h.client(func(cfg *Config) { log = logged(cfg) })
+		var files []File
+		for _, path := range c.files {
+			files = append(files, File{Path: path, Bytes: []byte(path)})
+		}
+		_, err := client.Upload(t.Context(), repoM, UploadOptions{Files: files})
+		must(t, err)
+		n := strings.Count(log.String(), "differ only in case or Unicode form")
+		if (n > 0) != (c.want != nil) || n > 5 {
+			t.Errorf("%s: warned %d times: %s", name, n, log)
+		}
+		for _, want := range append(c.want, "rename one of them", "repo=acme/m") {
+			if n > 0 && !strings.Contains(log.String(), want) {
+				t.Errorf("%s: the warning lacks %s: %s", name, want, log)
+			}
+		}
+		if got := h.hold("models/acme/m"); len(got) != len(c.files)+1 {
+			t.Errorf("%s: the repo holds %v", name, got)
+		}
+	}
+}

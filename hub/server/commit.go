@@ -53,8 +53,13 @@ func (c *call) warnAlike(id gitrepo.Hash, body *commitBody) {
 		c.s.log.Warn("look for names that are alike", "request", c.id, "error", err)
 	}
 	if len(pairs) > 0 {
-		c.w.Header().Set("X-HF-Warning", fmt.Sprintf("names; %+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other", pairs[0][0], pairs[0][1]))
+		c.w.Header().Set("X-HF-Warning", "names; "+alikeText(pairs[0]))
 	}
+}
+
+// alikeText says in ASCII what is wrong with two names.
+func alikeText(pair [2]string) string {
+	return fmt.Sprintf("%+q and %+q differ only in case or Unicode form: on macOS and Windows one replaces the other, so rename one of them", pair[0], pair[1])
 }
 
 // commitRef is the branch or pull request that the request names, after a look

@@ -45,7 +45,12 @@ func (c *call) ownPR(rev string) bool {
 		return false
 	}
 	d, err := c.s.db.Discussion(c.repo.ID, n)
-	return err == nil && d.PullRequest && isOpen(&d) && d.Author == c.user.Name
+	return err == nil && isOwnPR(&d, c.user)
+}
+
+// isOwnPR tells whether a thread is an open pull request of a user.
+func isOwnPR(d *meta.Discussion, u *meta.User) bool {
+	return d.PullRequest && isOpen(d) && d.Author == u.Name
 }
 
 // describeDiscussion gives what lists show.

@@ -139,7 +139,7 @@ func FuzzPush(f *testing.F) {
 	f.Add([]byte("0003"))
 	f.Add([]byte("zzzz"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		commands, err := readCommands(bytes.NewReader(body))
+		commands, _, err := readCommands(bytes.NewReader(body))
 		if err != nil {
 			return
 		}
@@ -223,4 +223,20 @@ func FuzzNextCursor(f *testing.F) {
 			t.Errorf("%q becomes %q", cursor, again)
 		}
 	})
+}
+
+// TestIgnoreRulesThatTakeLong: a .gitignore whose patterns could be tried in very many
+// ways is tried in a few.
+func TestIgnoreRulesThatTakeLong(t *testing.T) {
+	text := strings.Repeat("**/a*a*a*a*a*a*a*a*b/**/"+strings.Repeat("**/", 40)+"x\n", 1000) + strings.Repeat(strings.Repeat("*a", 100)+"b\n", 1000) + "*.log\n"
+	began := time.Now()
+	ignore := ignorer([]byte(text))
+	for range 2 {
+		if ignore(strings.Repeat("aaaaaaaaaaaaaaaa/", 40) + strings.Repeat("a", 200)) {
+			t.Error("the long path is ignored")
+		}
+	}
+	if d := time.Since(began); d > 30*time.Second {
+		t.Errorf("two paths took %v", d)
+	}
 }

@@ -134,6 +134,9 @@ func (c *call) lfsObject(o lfsObject, upload, multipart bool, parts *int) lfsAns
 	case multipart && o.Size >= c.s.cfg.MultipartFrom && lfs.Parts(o.Size) > *parts:
 		return fail(http.StatusRequestEntityTooLarge, "The objects of this request have too many parts: ask for fewer objects at a time")
 	default:
+		if err := c.s.roomFor(c.repo.ID, o.OID, o.Size); err != nil {
+			return fail(http.StatusRequestEntityTooLarge, err.Error())
+		}
 		a.Authenticated = true
 		send := c.lfsHref("put", o.OID, o.Size, "")
 		if multipart && o.Size >= c.s.cfg.MultipartFrom {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/a-h/templ"
 
+	"github.com/mamba-encoder-swarm/mes/hub/pickle"
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
 	"github.com/mamba-encoder-swarm/mes/hub/server/view"
@@ -291,6 +292,7 @@ func (c *call) folderPage() error {
 		if !e.Dir {
 			line.Href, line.Download = c.at("blob", c.rev, e.Path), c.at("resolve", c.rev, e.Path)
 			line.Size = sizeText(infos[e.Hash.String()].Size)
+			line.MayRun = pickle.MayRun(e.Path)
 		}
 		page.Entries = append(page.Entries, line)
 	}
@@ -314,6 +316,9 @@ func (c *call) filePage() error {
 		Page: c.newPage(path.Join(c.repo.FullName(), c.path)), Repo: c.repoHead(nil), Path: c.trail(c.rev, c.path),
 		Download: c.at("resolve", c.rev, c.path),
 		Facts:    []view.Fact{{Term: "Size", Value: sizeText(info.Size)}},
+	}
+	if pickle.MayRun(c.path) {
+		page.Warning = "Loading this file in Python may run code that it holds: do so only if you trust who made it, and prefer safetensors."
 	}
 	switch {
 	case info.SHA != "":

@@ -257,3 +257,20 @@ func TestNumbers(t *testing.T) {
 		t.Errorf("count %s", got)
 	}
 }
+
+// TestFilesThatMayRun: pages warn of formats by which a file can run code in Python, and
+// of no others.
+func TestFilesThatMayRun(t *testing.T) {
+	h := newPageHub(t)
+	h.repo("m", false, map[string]string{"pytorch_model.bin": "\x80\x02}q\x00.", "last.ckpt": "x", "model.safetensors": tensorFile(), "config.json": "{}"})
+	folder := h.do("", "GET", "/alice/m/tree/main", nil).Body.String()
+	if n := strings.Count(folder, ">may run code<"); n != 2 {
+		t.Errorf("%d badges in the folder, want 2:\n%s", n, folder)
+	}
+	for name, want := range map[string]bool{"pytorch_model.bin": true, "last.ckpt": true, "model.safetensors": false, "config.json": false} {
+		page := h.do("", "GET", "/alice/m/blob/main/"+name, nil)
+		if has := strings.Contains(page.Body.String(), "may run code that it holds"); page.Code != 200 || has != want {
+			t.Errorf("%s: status %d, warned: %t", name, page.Code, has)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (s *Server) table() []route {
 	routes = append(routes, repoRoutes()...)
 	routes = append(routes, spaceRoutes()...)
 	routes = append(routes, collectionRoutes()...)
+	routes = append(routes, oauthRoutes()...)
 	routes = append(routes, fileRoutes()...)
 	return append(routes, pageRoutes()...)
 }
@@ -121,7 +122,7 @@ func fileRoutes() []route {
 		{Method: get, Pattern: rawPattern, Access: content, Handler: (*call).raw, bucket: files},
 		{Method: get, Pattern: "/{git}/info/refs", Access: content, Handler: (*call).infoRefs, git: true},
 		{Method: post, Pattern: "/{git}/git-upload-pack", Access: content, Handler: (*call).uploadPack, git: true},
-		{Method: post, Pattern: "/{git}/git-receive-pack", Access: writer, Handler: (*call).receivePack, git: true},
+		{Method: post, Pattern: "/{git}/git-receive-pack", Access: content, Handler: (*call).receivePack, git: true},
 		{Method: post, Pattern: "/{git}/info/lfs/objects/batch", Access: content, Handler: (*call).lfsBatch, git: true},
 	}
 }

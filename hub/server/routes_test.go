@@ -108,6 +108,10 @@ var others = map[string]string{
 	"DELETE /api/collections/{name}/{slug}/items/{id}":    "TestPrivateCollectionIsAbsent",
 	"GET /collections/{name}/{slug}":                      "TestPrivateCollectionIsAbsent",
 	"GET /_signin":                                        "of the caller",
+	"POST /oauth/device":                                  "of no repo",
+	"GET /oauth/device":                                   "of no repo",
+	"POST /oauth/answer":                                  "of no repo",
+	"POST /oauth/token":                                   "of no repo",
 	"GET /_static/{name}":                                 "of no repo",
 	"GET /healthz":                                        "says nothing",
 	"GET /api/whoami-v2":                                  "of the caller",
@@ -228,8 +232,8 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/models/acme/m/branch/x", `{}`, map[string]int{"": 401, "bob": 403, "dave": 403, "carol": 200}},
 		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"upload","objects":[]}`, map[string]int{"": 401, "alice-read": 403, "bob": 200, "carol": 200}}, // for a pull request
 		{"POST", "/acme/m.git/info/lfs/objects/batch", `{"operation":"download","objects":[]}`, map[string]int{"": 200, "bob": 200}},
-		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "bob": 403, "carol": 200}},
-		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},
+		{"POST", "/acme/m.git/git-receive-pack", "0000", map[string]int{"": 401, "dave": 403, "bob": 200, "carol": 200}}, // bob has a pull request
+		{"GET", "/acme/m.git/info/refs?service=git-receive-pack", nil, map[string]int{"": 401, "dave": 403, "bob": 200, "carol": 200}},
 		{"POST", "/api/models/acme/m/discussions", `{"title":"a title"}`, map[string]int{"": 401, "alice-read": 403, "bob": 200}},
 		{"POST", "/api/models/acme/m/like", nil, map[string]int{"": 401, "bob": 200}},
 		{"GET", "/api/models/acme/m/auth-check/write", nil, map[string]int{"": 401, "bob": 403, "carol": 200}},

@@ -49,6 +49,9 @@ type Config struct {
 	MultipartFrom int64
 	// MaxFileBytes is the size of the largest file taken. Zero: DefaultMaxFileBytes.
 	MaxFileBytes int64
+	// MaxRepoBytes is how much the large files of one repo may have in all. Zero: no
+	// limit.
+	MaxRepoBytes int64
 	// Upstream is the address of another Hub whose repos are read through a cache
 	// when they are not here. Empty: none.
 	Upstream string
@@ -64,16 +67,17 @@ type Config struct {
 
 // Server is a Hub on a data folder. Only one can have a folder open.
 type Server struct {
-	cfg    Config
-	prefix string // path of PublicURL
-	log    *slog.Logger
-	db     *meta.DB
-	lfs    *lfs.Store
-	xet    *xet.Bridge
-	mirror *mirror.Mirror // nil without Config.Upstream
-	key    []byte
-	routes []route
-	limits limiter
+	cfg     Config
+	prefix  string // path of PublicURL
+	log     *slog.Logger
+	db      *meta.DB
+	lfs     *lfs.Store
+	xet     *xet.Bridge
+	mirror  *mirror.Mirror // nil without Config.Upstream
+	key     []byte
+	routes  []route
+	limits  limiter
+	devices devices
 
 	mu    sync.Mutex
 	repos map[string]*repoState // by id
@@ -83,6 +87,8 @@ type Server struct {
 	writes sync.RWMutex
 	// upkeep is held by what works on all of the folder: a backup, a check, a collection.
 	upkeep sync.Mutex
+	// counting is held while a large file is counted and linked, see MaxRepoBytes.
+	counting sync.Mutex
 	// bigLine lets one long line of a commit be in memory at a time.
 	bigLine chan struct{}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -25,15 +26,44 @@ func (s *Server) PutLFS(ctx context.Context, repoID, sha string, size int64, r i
 	if size < 0 || size > s.cfg.MaxFileBytes {
 		return invalid("A file of %d bytes is larger than the %d that this server takes", size, s.cfg.MaxFileBytes)
 	}
+	if err := s.roomFor(repoID, sha, size); err != nil {
+		return err
+	}
 	if err := s.lfs.Put(ctx, sha, size, r); err != nil {
 		return err
 	}
 	return s.linkLFS(repoID, sha, size)
 }
 
+// roomFor is an error where a repo may not hold one more large file of a size.
+func (s *Server) roomFor(repoID, sha string, size int64) error {
+	if s.cfg.MaxRepoBytes == 0 {
+		return nil
+	}
+	if _, err := s.db.LFS(repoID, sha); err == nil {
+		return nil // it is counted already
+	}
+	held, err := s.db.HeldLFSBytes(repoID)
+	if err != nil {
+		return err
+	}
+	if size > s.cfg.MaxRepoBytes-held {
+		return &Error{http.StatusRequestEntityTooLarge, "PayloadTooLarge", fmt.Sprintf(
+			"The large files of this repo have %d of the %d bytes that they may have here, which leaves no room for %d more: delete some, or ask whoever runs this hub", held, s.cfg.MaxRepoBytes, size)}
+	}
+	return nil
+}
+
 // linkLFS notes that a repo holds a stored file. The lock keeps a deletion of the
 // last other link from removing the file meanwhile.
 func (s *Server) linkLFS(repoID, sha string, size int64) error {
+	if s.cfg.MaxRepoBytes > 0 { // files that are sent at once are counted one after another
+		s.counting.Lock()
+		defer s.counting.Unlock()
+		if err := s.roomFor(repoID, sha, size); err != nil {
+			return err
+		}
+	}
 	s.writes.RLock()
 	defer s.writes.RUnlock()
 	if err := s.db.LinkLFS(repoID, sha, size); err != nil {

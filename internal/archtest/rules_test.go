@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"hub/server/mirror":  {"internal/atomicfile"},
 	"hub/server/view":    {},
 	"hub/server/xet":     {},
-	"hub/server":         {"hub/server/mirror", "hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors"},
+	"hub/server":         {"hub/server/mirror", "hub/server/view", "hub/server/xet", "hub/server/gitrepo", "hub/server/lfs", "hub/server/meta", "hub/safetensors", "hub/pickle"},
 	"hub":                {"hub/safetensors", "hub/pickle", "model/config", "model/swarm", "model/tokenizer", "internal/atomicfile"},
 
 	"web/view":  {},

@@ -69,6 +69,16 @@ func TestFallBack(t *testing.T) {
 					t.Errorf("the log lacks %q:\n%s", want, log.String())
 				}
 			}
+			copied := filepath.Join(t.TempDir(), "copy")
+			info, err := m.Copy(copied)
+			must(t, err)
+			if info.Step != 1 {
+				t.Errorf("copied step %d", info.Step)
+			}
+			to := opened(t, Config{Dir: copied})
+			s, err = to.Last()
+			must(t, err)
+			same(t, s, snapshot(1))
 			var corrupt *CorruptError
 			if _, err := m.Load(2); !errors.As(err, &corrupt) || corrupt.Step != 2 || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Load: %v", err)

@@ -27,25 +27,36 @@ func (m *Manager) Last() (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	defer m.leave()
+	var s Snapshot
+	err := m.newest(func(step int64) (err error) {
+		s, err = m.load(step)
+		return err
+	})
+	return s, err
+}
+
+// newest reads the newest checkpoint that is whole, by a function that notes what is
+// damaged.
+func (m *Manager) newest(read func(step int64) error) error {
 	for _, step := range m.order() {
-		s, err := m.load(step)
+		err := read(step)
 		var corrupt *CorruptError
 		if errors.As(err, &corrupt) {
-			continue // load told the logger
+			continue // damaged told the logger
 		}
 		if err == nil && len(m.bad) > 0 {
-			m.cfg.Logger.Warn("resume from the newest whole checkpoint", "step", step, "corrupt", len(m.bad))
+			m.cfg.Logger.Warn("the newest whole checkpoint is taken", "step", step, "corrupt", len(m.bad))
 		}
-		return s, err
+		return err
 	}
 	newest := int64(-1)
 	for step := range m.bad {
 		newest = max(newest, step)
 	}
 	if newest < 0 {
-		return Snapshot{}, fmt.Errorf("checkpoints in %s: %w", m.cfg.Dir, ErrNone)
+		return fmt.Errorf("checkpoints in %s: %w", m.cfg.Dir, ErrNone)
 	}
-	return Snapshot{}, m.bad[newest]
+	return m.bad[newest]
 }
 
 // load reads a checkpoint and notes when it is damaged.
@@ -62,19 +73,29 @@ func (m *Manager) load(step int64) (Snapshot, error) {
 		s.Loss = *man.Loss
 	}
 	for i, e := range man.Tensors {
-		if err := m.store.present(e.SHA256, e.Bytes); err != nil {
-			return Snapshot{}, m.damaged(step, e.Name, err)
-		}
-		data, err := m.store.get(e.SHA256)
-		if errors.Is(err, errContent) {
-			return Snapshot{}, m.damaged(step, e.Name, err)
-		}
+		data, err := m.tensor(man, &e)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("read checkpoint %d in %s: tensor %q: %w", step, m.cfg.Dir, e.Name, err)
+			return Snapshot{}, err
 		}
 		s.Tensors[i] = Tensor{Name: e.Name, DType: e.DType, Shape: slices.Clone(e.Shape), Data: data}
 	}
 	return s, nil
+}
+
+// tensor reads the bytes of a tensor and compares their hash; what is wrong with them
+// makes the checkpoint a damaged one.
+func (m *Manager) tensor(man *manifest, e *entry) ([]byte, error) {
+	if err := m.store.present(e.SHA256, e.Bytes); err != nil {
+		return nil, m.damaged(man.Step, e.Name, err)
+	}
+	data, err := m.store.get(e.SHA256)
+	if errors.Is(err, errContent) {
+		return nil, m.damaged(man.Step, e.Name, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint %d in %s: tensor %q: %w", man.Step, m.cfg.Dir, e.Name, err)
+	}
+	return data, nil
 }
 
 // damaged notes a checkpoint as corrupt.

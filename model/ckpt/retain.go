@@ -66,9 +66,7 @@ func (m *Manager) drop(keep map[int64]bool) error {
 func (m *Manager) used() map[string]bool {
 	used := map[string]bool{}
 	for _, man := range m.steps {
-		for _, e := range man.Tensors {
-			used[e.SHA256] = true
-		}
+		maps.Copy(used, namesOf(man))
 	}
 	return used
 }

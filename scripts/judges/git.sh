@@ -74,6 +74,33 @@ refused git push origin :main
 refused git push "$HUB/alice/m" main:refs/heads/anonymous
 refused git push "$BOBAUTH/alice/m" main:refs/heads/other
 
+say "a warning of names that are one file on other systems"
+git checkout -qb alike main
+echo one >names.txt && echo two >Names.txt && git add . && git commit -qm alike
+git push -q origin alike 2>"$WORK/alike.log"
+grep -q 'remote: warning: "Names.txt" and "names.txt" differ only in case' "$WORK/alike.log"
+git checkout -q main
+
+say "a pull request's author pushes to it without write access, and to nothing else"
+as_bob() { curl -sf -H "Authorization: Bearer $BOB" -H 'Content-Type: application/json' -d "$2" "$HUB/api/models/alice/m/$1"; }
+as_bob discussions '{"title":"a change","pullRequest":true}' | grep -q '"num":1'
+git clone -q "$BOBAUTH/alice/m" "$WORK/bob"
+(
+	cd "$WORK/bob"
+	git fetch -q origin refs/pr/1 && git checkout -q FETCH_HEAD
+	head -c 20000000 /dev/urandom >proposed.bin
+	git add . && git commit -qm 'proposed by bob'
+	git push -q origin HEAD:refs/pr/1
+	curl -sf "$HUB/alice/m/resolve/refs%2Fpr%2F1/proposed.bin" | cmp - proposed.bin
+	refused git push origin HEAD:refs/heads/main
+	grep -q 'own open pull requests' "$WORK/refused.log"
+	refused git push origin HEAD:refs/heads/bob
+)
+git fetch -q origin refs/pr/1
+[ "$(git rev-parse FETCH_HEAD)" = "$(git -C "$WORK/bob" rev-parse HEAD)" ]
+as_bob discussions/1/status '{"status":"closed"}' >/dev/null
+(cd "$WORK/bob" && git commit -q --allow-empty -m late && refused git push origin HEAD:refs/pr/1)
+
 say "a private repo is not there for others"
 git clone -q "$AUTH/alice/secret" "$WORK/secret"
 for repo in secret absent; do

@@ -61,5 +61,32 @@ func (r *Repo) Alike(commit Hash, paths []string, limit int) (pairs [][2]string,
 	return pairs, nil
 }
 
+// AlikeSince is Alike for the files that are other than at a commit before, the zero
+// hash for none.
+func (r *Repo) AlikeSince(before, commit Hash, limit int) (pairs [][2]string, err error) {
+	trees := [2]Hash{emptyTree, emptyTree}
+	for i, h := range []Hash{before, commit} {
+		if h.IsZero() {
+			continue
+		}
+		c, err := r.Commit(h)
+		if err != nil {
+			return nil, err
+		}
+		trees[i] = c.Tree
+	}
+	changes, err := r.changes(trees[0], trees[1], "")
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, change := range changes {
+		if !change.Blob.IsZero() {
+			paths = append(paths, change.Path)
+		}
+	}
+	return r.Alike(commit, paths, limit)
+}
+
 // fold gives names that are alike the same text.
 func fold(name string) string { return norm.NFC.String(strings.ToLower(norm.NFC.String(name))) }

@@ -17,6 +17,7 @@
 //	access      id \x00 lower-case user → AccessRequest
 //	discussions id \x00 number (8 bytes) → Discussion
 //	collections id → Collection
+//	sessions    sha256 of the refresh token → Session
 //
 // Values are JSON except where said.
 package meta
@@ -41,7 +42,7 @@ var (
 	ErrLocked   = errors.New("another process has the data folder open")
 )
 
-var buckets = []string{"settings", "users", "tokens", "repos", "names", "lfs", "lfsrepos", "blobs", "likes", "access", "discussions", "collections"}
+var buckets = []string{"settings", "users", "tokens", "repos", "names", "lfs", "lfsrepos", "blobs", "likes", "access", "discussions", "collections", "sessions"}
 
 // DB is the database. It is safe for concurrent use.
 type DB struct {

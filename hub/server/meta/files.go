@@ -34,6 +34,19 @@ func link(tx *bbolt.Tx, id, sha string, size int64) error {
 	return put(tx, "lfs", id+"\x00"+sha, LFSLink{size, time.Now().UTC()})
 }
 
+// HeldLFSBytes is the size of all large files that a repo holds.
+func (db *DB) HeldLFSBytes(id string) (total int64, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		return scan(tx, "lfs", id+"\x00", func(_ string, value []byte) (bool, error) {
+			var link LFSLink
+			err := json.Unmarshal(value, &link)
+			total += link.Size
+			return true, err
+		})
+	})
+	return total, err
+}
+
 // LFS finds a repo's link to a large file; ErrNotFound when it holds none.
 func (db *DB) LFS(id, sha string) (link LFSLink, err error) {
 	err = db.bolt.View(func(tx *bbolt.Tx) error {

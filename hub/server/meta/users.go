@@ -59,7 +59,7 @@ type Scope struct {
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // Names that would hide a route of the server.
-var reserved = map[string]bool{"api": true, "models": true, "datasets": true, "spaces": true, "collections": true, "resolve": true, "static": true, "_cas": true, "_lfs": true, "settings": true, "login": true}
+var reserved = map[string]bool{"api": true, "models": true, "datasets": true, "spaces": true, "collections": true, "resolve": true, "static": true, "_cas": true, "_lfs": true, "settings": true, "login": true, "oauth": true}
 
 // CheckName tells whether a user, an organization or a repo may be called so.
 func CheckName(name string) error {
@@ -130,20 +130,30 @@ func (db *DB) AddToken(t Token) (secret string, err error) {
 	default:
 		return "", fmt.Errorf("kind of token %q: use read, write or fineGrained", t.Kind)
 	}
-	random := make([]byte, 32)
-	rand.Read(random)
-	secret = "hf_" + hex.EncodeToString(random)
-	t.Created = time.Now().UTC()
 	err = db.update(func(tx *bbolt.Tx) error {
-		u, err := get[User](tx, "users", strings.ToLower(t.User))
-		if err != nil || u.Org {
-			return fmt.Errorf("user %s: %w", t.User, ErrNotFound)
-		}
-		t.User = u.Name
-		sum := sha256.Sum256([]byte(secret))
-		return put(tx, "tokens", string(sum[:]), t)
+		secret, err = addToken(tx, t)
+		return err
 	})
 	return secret, err
+}
+
+// addToken stores a token under the hash of a new secret.
+func addToken(tx *bbolt.Tx, t Token) (secret string, err error) {
+	u, err := get[User](tx, "users", strings.ToLower(t.User))
+	if err != nil || u.Org {
+		return "", fmt.Errorf("user %s: %w", t.User, ErrNotFound)
+	}
+	t.User, t.Created = u.Name, time.Now().UTC()
+	secret = newSecret()
+	sum := sha256.Sum256([]byte(secret))
+	return secret, put(tx, "tokens", string(sum[:]), t)
+}
+
+// newSecret is 32 random bytes as a token.
+func newSecret() string {
+	random := make([]byte, 32)
+	rand.Read(random)
+	return "hf_" + hex.EncodeToString(random)
 }
 
 // Token finds a token by its secret; ErrNotFound for a wrong or an expired one.

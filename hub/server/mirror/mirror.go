@@ -15,12 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // Config describes a mirror.
@@ -37,6 +38,9 @@ type Mirror struct {
 	upstream *url.URL
 	dir      string
 	client   *http.Client
+	guarded  *http.Client // for addresses that the other Hub names
+	proxy    func(*http.Request) (*url.URL, error)
+	lookup   func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	log      *slog.Logger
 	locks    locks
 	shelf    *shelf
@@ -63,11 +67,8 @@ func New(c Config) (*Mirror, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	client := &http.Client{
-		Transport:     &http.Transport{Proxy: c.Proxy, ResponseHeaderTimeout: 30 * time.Second, DisableCompression: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // follow does it
-	}
-	return &Mirror{upstream: u, dir: c.Dir, client: client, log: c.Logger, shelf: kept}, nil
+	return &Mirror{upstream: u, dir: c.Dir, log: c.Logger, shelf: kept, proxy: c.Proxy, lookup: net.DefaultResolver.LookupNetIP,
+		client: newClient(&net.Dialer{}, c.Proxy), guarded: newClient(&net.Dialer{Control: refusePrivate}, nil)}, nil
 }
 
 // Request is one read of the other Hub, at the path Before + Rev + After.
@@ -139,7 +140,7 @@ func (m *Mirror) follow(ctx context.Context, method string, q Request, token, by
 		if byteRange != "" {
 			req.Header.Set("Range", byteRange)
 		}
-		resp, err := m.client.Do(req)
+		resp, err := m.clientFor(req).Do(req)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, withoutAddress(err))
 		}

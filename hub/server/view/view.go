@@ -27,6 +27,15 @@ type Page struct {
 // Fact is a term and its value.
 type Fact struct{ Term, Value string }
 
+// Device is the login of a program that waits for its user.
+type Device struct {
+	Page
+	Code   string // that the program shows; empty: to be typed
+	Rights string // what it would be let do
+	Note   string // why there was no answer; empty for none
+	Done   string // what the answer was; empty: not given yet
+}
+
 // Link is a text that leads somewhere.
 type Link struct{ Text, Href string }
 
@@ -98,6 +107,7 @@ type Entry struct {
 	Dir        bool
 	Size       string
 	Download   string // address; empty for a folder
+	MayRun     bool   // Python may run what it holds
 }
 
 // File is one file.
@@ -109,6 +119,7 @@ type File struct {
 	Download string
 	Text     string // its content, if it is short text
 	Note     string // why no content is shown
+	Warning  string // of loading it; empty for none
 	Tensors  *Tensors
 }
 
