@@ -25,7 +25,7 @@ func (c Config) Enter(w Weights, x *Node) *Node {
 // built inside a loop.
 // x: [..., d], normalised. Returns [..., InProjDim].
 func (c Config) In(w Weights, x *Node) *Node {
-	return linear(w, "mixer.in_proj", c.narrow(Mul(x, alignVector(w("norm.weight"), x.Rank()))), c.UseBias)
+	return c.linear(w, "mixer.in_proj", c.narrow(Mul(x, alignVector(w("norm.weight"), x.Rank()))), c.UseBias)
 }
 
 // Scan runs convolution and state space over what Enter returned.
@@ -76,5 +76,5 @@ func (c Config) Out(w Weights, x *Node) *Node {
 	if c.Kind == Mamba2 && c.RMSNorm {
 		x = Mul(x, alignVector(w("mixer.norm.weight"), x.Rank()))
 	}
-	return linear(w, "mixer.out_proj", c.narrow(x), c.UseBias)
+	return c.linear(w, "mixer.out_proj", c.narrow(x), c.UseBias)
 }

@@ -31,5 +31,5 @@ func (c Config) Layers(w Weights, x *Node, from, to int, states []State, span Sp
 // lm_head.weight [V, d] from head (for tied weights the embedding). x: [..., d]. Returns logits [..., V] in f32.
 func (c Config) Head(backbone, head Weights, x *Node) *Node {
 	x = RMSNorm(x, backbone("norm_f.weight"), c.NormEps)
-	return widen(linear(head, "lm_head", c.narrow(x), false))
+	return widen(c.linear(head, "lm_head", c.narrow(x), false))
 }

@@ -11,14 +11,14 @@ import (
 func (c Config) scanS6(w Weights, proj *Node, s State, span Span) (y, z *Node, next State) {
 	di, N, R := c.DInner(), c.DState, c.DTRank
 	z = part(proj, di, 2*di)
-	x, conv := c.conv(w, part(proj, 0, di), s.Conv, span)
+	x, conv := c.conv(w, proj, 0, s.Conv, span)
 
-	dbc := widen(linear(w, "x_proj", x, false)) // [B, T, R+2N]
+	dbc := widen(c.linear(w, "x_proj", x, false)) // [B, T, R+2N]
 	delta, B, C := part(dbc, 0, R), part(dbc, R, R+N), part(dbc, R+N, R+2*N)
 	if c.Kind == Falcon {
 		delta, B, C = rmsNormalize(delta, c.MixerNormEps), rmsNormalize(B, c.MixerNormEps), rmsNormalize(C, c.MixerNormEps)
 	}
-	delta = span.zero(softplus(widen(linear(w, "dt_proj", c.narrow(delta), true)))) // [B, T, di]
+	delta = span.zero(softplus(widen(c.linear(w, "dt_proj", c.narrow(delta), true)))) // [B, T, di]
 	x = widen(x)
 	A := Transpose(Neg(Exp(w("A_log"))), 0, 1)                      // [N, di]
 	y, ssm := c.selectiveScan(s.SSM, delta, Mul(delta, x), A, B, C) // [B, T, di]
