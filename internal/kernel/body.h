@@ -128,23 +128,23 @@ typedef struct {
 static void load_chunk(chunk *k, const scan2 *s, int64_t row, int64_t head, int64_t t0) {
 	const int64_t N = s->states, group = head / (s->heads / s->groups);
 	k->steps = smaller(CHUNK, s->steps - t0);
-	float total[CHUNK], decay[CHUNK] = {};
+	float start = 0, since[CHUNK] = {}; // log2 of the decay from the start and from after each token to now
 	for (int64_t t = 0; t < k->steps; t++) {
 		const int64_t step = row * s->steps + t0 + t, at = (step * s->groups + group) * N;
-		total[t] = s->da[step * s->heads + head] * log2_e + (t > 0 ? total[t - 1] : 0);
 		memcpy(k->b[t], s->b + at, (size_t)N * sizeof(float));
 		memcpy(k->c[t], s->c + at, (size_t)N * sizeof(float));
-	}
-	for (int64_t t = 0; t < k->steps; t++) {
-		for (int64_t u = 0; u <= t; u++) decay[u] = total[t] - total[u];
-		for (int i = 0; i < CHUNK; i += WIDTH) store(k->mix[t] + i, exp2_v(load(decay + i)));
+		// Sums, not differences of sums from the start: these would lose digits behind a large step.
+		const float log = s->da[step * s->heads + head] * log2_e;
+		start += log;
+		for (int64_t u = 0; u < t; u++) since[u] += log;
+		k->until[t] = exp2_v(splat(start))[0];
+		for (int i = 0; i < CHUNK; i += WIDTH) store(k->mix[t] + i, exp2_v(load(since + i)));
+		memcpy(k->after, k->mix[t], sizeof k->after);
 		for (int64_t u = 0; u <= t; u++) {
 			vf dot = {};
 			for (int64_t i = 0; i < N; i += WIDTH) dot += load(k->c[t] + i) * load(k->b[u] + i);
 			k->mix[t][u] *= sum(dot);
 		}
-		k->until[t] = exp2_v(splat(total[t]))[0];
-		k->after[t] = exp2_v(splat(total[k->steps - 1] - total[t]))[0];
 	}
 }
 
