@@ -60,7 +60,6 @@ var mayImport = map[string][]string{
 	"internal/num":            {},
 	"internal/kernel":         {},
 	"internal/backend":        {"internal/kernel"},
-	"internal/backend":        {},
 	"internal/program":        {},
 	"internal/testkit":        {everything},
 	"internal/testkit/oracle": {"model/mamba"},
