@@ -301,37 +301,36 @@ static inline float dot_sum(const dot_acc *acc) {
 // of products of at most 128 × 32767.
 enum { DOT_RUN = 128 * WIDTH2 };
 
-// Four outputs of one vector; with stride 0 the same one four times.
-static inline void rows_s8(const int8_t *w, int64_t stride, const int16_t *q, int64_t n, float y[4]) {
-	memset(y, 0, 4 * sizeof(float));
+// How many bytes of weights are fetched ahead of their use: rows are so short that
+// the processor foresees too little by itself.
+enum { AHEAD = 1536 };
+
+static inline float row_s8(const int8_t *w, const int16_t *q, int64_t n) {
+	float y = 0;
 	int64_t i = 0;
 	while (i + WIDTH2 <= n) {
 		const int64_t end = smaller(n, i + DOT_RUN);
-		dot_acc acc[4];
-		memset(acc, 0, sizeof acc);
-		for (; i + WIDTH2 <= end; i += WIDTH2) {
-			for (int r = 0; r < 4; r++) DOT8(&acc[r], w + r * stride + i, q + i);
+		dot_acc even, odd;
+		memset(&even, 0, sizeof even);
+		memset(&odd, 0, sizeof odd);
+		for (; i + 2 * WIDTH2 <= end; i += 2 * WIDTH2) {
+			__builtin_prefetch(w + i + AHEAD);
+			DOT8(&even, w + i, q + i);
+			DOT8(&odd, w + i + WIDTH2, q + i + WIDTH2);
 		}
-		for (int r = 0; r < 4; r++) y[r] += dot_sum(&acc[r]);
+		for (; i + WIDTH2 <= end; i += WIDTH2) DOT8(&even, w + i, q + i);
+		y += dot_sum(&even) + dot_sum(&odd);
 	}
-	for (; i < n; i++) {
-		for (int r = 0; r < 4; r++) y[r] += (float)((int32_t)w[r * stride + i] * q[i]);
-	}
+	for (; i < n; i++) y += (float)((int32_t)w[i] * q[i]);
+	return y;
 }
 
 static void do_product_s8(const product *p, int64_t item) {
 	const int64_t n = p->inputs, end = smaller((item + 1) * ROWS, p->outputs);
 	const int8_t *w = p->w;
-	for (int64_t o = item * ROWS; o < end; o += 4) {
-		const int64_t rows = smaller(4, end - o);
+	for (int64_t o = item * ROWS; o < end; o++) {
 		for (int64_t v = 0; v < p->vectors; v++) {
-			float y[4];
-			for (int64_t r = 0; r < rows; r += rows == 4 ? 4 : 1) {
-				float some[4];
-				rows_s8(w + (o + r) * n, rows == 4 ? n : 0, p->q + v * n, n, some);
-				memcpy(y + r, some, rows == 4 ? sizeof some : sizeof some[0]);
-			}
-			for (int64_t r = 0; r < rows; r++) p->y[v * p->outputs + o + r] = y[r] * (p->step[v] * p->scale[o + r]);
+			p->y[v * p->outputs + o] = row_s8(w + o * n, p->q + v * n, n) * (p->step[v] * p->scale[o]);
 		}
 	}
 }
