@@ -3,6 +3,7 @@
 package backend_test
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mamba-encoder-swarm/mes/internal/backend"
 	"github.com/mamba-encoder-swarm/mes/internal/kernel"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
@@ -29,10 +31,13 @@ func TestHasKernels(t *testing.T) {
 	}
 }
 
-// callProduct is x·wᵀ by the kernel.
-func callProduct(x, w *graph.Node) *graph.Node {
+// approx allows for the rounding of x in the product.
+var approx = cmpopts.EquateApprox(1e-3, 0)
+
+// callProduct is x·wᵀ by the kernel, w in int8.
+func callProduct(x, w, scale *graph.Node) *graph.Node {
 	shape := shapes.Make(dtypes.Float32, x.Shape().Dimensions[0], w.Shape().Dimensions[0])
-	return backend.Call(kernel.Product, []shapes.Shape{shape}, x, w)[0]
+	return backend.Call(kernel.Product, []shapes.Shape{shape}, x, w, scale)[0]
 }
 
 // TestCallThreads runs one program from several goroutines, each call of which is
@@ -43,9 +48,9 @@ func TestCallThreads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := make([]float32, out*in)
+	w, scale := make([]int8, out*in), slices.Repeat([]float32{1}, out)
 	for i := range w {
-		w[i] = float32(i % 7)
+		w[i] = int8(i % 7)
 	}
 	var wait sync.WaitGroup
 	for g := range 4 {
@@ -56,16 +61,16 @@ func TestCallThreads(t *testing.T) {
 			}
 			for i := range want {
 				for j := range in {
-					want[i] += x[i/out*in+j] * w[i%out*in+j]
+					want[i] += x[i/out*in+j] * float32(w[i%out*in+j])
 				}
 			}
 			for range 50 {
-				y, err := exec.Call(tensors.FromFlatDataAndDimensions(x, rows, in), tensors.FromFlatDataAndDimensions(w, out, in))
+				y, err := exec.Call(tensors.FromFlatDataAndDimensions(x, rows, in), tensors.FromFlatDataAndDimensions(w, out, in), tensors.FromFlatDataAndDimensions(scale, out, 1))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if diff := cmp.Diff(want, tensors.MustCopyFlatData[float32](y[0])); diff != "" {
+				if diff := cmp.Diff(want, tensors.MustCopyFlatData[float32](y[0]), approx); diff != "" {
 					t.Error(diff)
 					return
 				}
@@ -77,11 +82,11 @@ func TestCallThreads(t *testing.T) {
 
 // TestCallInLoop calls a kernel in the body of a loop, and twice on the same input.
 func TestCallInLoop(t *testing.T) {
-	exec, err := graph.NewExec(testkit.Backend(t, backend.XLACPU), func(x, w *graph.Node) *graph.Node {
+	exec, err := graph.NewExec(testkit.Backend(t, backend.XLACPU), func(x, w, scale *graph.Node) *graph.Node {
 		g := x.Graph()
-		state := []*graph.Node{graph.Const(g, int32(0)), x, w}
+		state := []*graph.Node{graph.Const(g, int32(0)), x, w, scale}
 		parameters := func(g *graph.Graph) []*graph.Node {
-			return []*graph.Node{graph.Parameter(g, "i", state[0].Shape()), graph.Parameter(g, "x", x.Shape()), graph.Parameter(g, "w", w.Shape())}
+			return []*graph.Node{graph.Parameter(g, "i", state[0].Shape()), graph.Parameter(g, "x", x.Shape()), graph.Parameter(g, "w", w.Shape()), graph.Parameter(g, "scale", scale.Shape())}
 		}
 		out := graph.While(
 			graph.NewClosure(g, func(g *graph.Graph) []*graph.Node {
@@ -89,18 +94,18 @@ func TestCallInLoop(t *testing.T) {
 			}),
 			graph.NewClosure(g, func(g *graph.Graph) []*graph.Node {
 				p := parameters(g)
-				return []*graph.Node{graph.Add(p[0], graph.Const(g, int32(1))), callProduct(p[1], p[2]), p[2]}
+				return []*graph.Node{graph.Add(p[0], graph.Const(g, int32(1))), callProduct(p[1], p[2], p[3]), p[2], p[3]}
 			}), state...)
-		return graph.Add(callProduct(out[1], w), callProduct(out[1], w))
+		return graph.Add(callProduct(out[1], w, scale), callProduct(out[1], w, scale))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	y, err := exec.Call([][]float32{{1, 2}}, [][]float32{{0, 1}, {1, 0}})
+	y, err := exec.Call([][]float32{{1, 2}}, [][]int8{{0, 1}, {1, 0}}, [][]float32{{1}, {1}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([][]float32{{2, 4}}, y[0].Value()); diff != "" {
+	if diff := cmp.Diff([][]float32{{2, 4}}, y[0].Value(), approx); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -244,44 +244,6 @@ static void do_scan2(const scan2 *s, int64_t item) {
 	}
 }
 
-// Four outputs of one vector.
-static inline void rows_f32(const float *w, int64_t stride, const float *x, int64_t n, float y[4]) {
-	vf acc[4][2] = {};
-	int64_t i = 0;
-	for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-		for (int r = 0; r < 4; r++) {
-			acc[r][0] += load(w + r * stride + i) * load(x + i);
-			acc[r][1] += load(w + r * stride + i + WIDTH) * load(x + i + WIDTH);
-		}
-	}
-	for (int r = 0; r < 4; r++) {
-		float tail = 0;
-		for (int64_t j = i; j < n; j++) tail += w[r * stride + j] * x[j];
-		y[r] = tail + sum(acc[r][0] + acc[r][1]);
-	}
-}
-
-static void do_product_f32(const product *p, int64_t item) {
-	const int64_t n = p->inputs, end = smaller((item + 1) * ROWS, p->outputs);
-	const float *w = p->w;
-	for (int64_t o = item * ROWS; o < end; o += 4) {
-		const int64_t rows = smaller(4, end - o);
-		for (int64_t v = 0; v < p->vectors; v++) {
-			float y[4];
-			if (rows == 4) {
-				rows_f32(w + o * n, n, p->x + v * n, n, y);
-			} else {
-				for (int64_t r = 0; r < rows; r++) {
-					float same[4];
-					rows_f32(w + (o + r) * n, 0, p->x + v * n, n, same);
-					y[r] = same[0];
-				}
-			}
-			memcpy(p->y + v * p->outputs + o, y, (size_t)rows * sizeof(float));
-		}
-	}
-}
-
 #ifndef DOT8
 // Plain C: int32 lanes hold at most 8 × 127 × 32767 each.
 enum { WIDTH2 = 8 };
@@ -325,12 +287,11 @@ static inline float row_s8(const int8_t *w, const int16_t *q, int64_t n) {
 	return y;
 }
 
-static void do_product_s8(const product *p, int64_t item) {
+static void do_product(const product *p, int64_t item) {
 	const int64_t n = p->inputs, end = smaller((item + 1) * ROWS, p->outputs);
-	const int8_t *w = p->w;
 	for (int64_t o = item * ROWS; o < end; o++) {
 		for (int64_t v = 0; v < p->vectors; v++) {
-			p->y[v * p->outputs + o] = row_s8(w + o * n, p->q + v * n, n) * (p->step[v] * p->scale[o]);
+			p->y[v * p->outputs + o] = row_s8(p->w + o * n, p->q + v * n, n) * (p->step[v] * p->scale[o]);
 		}
 	}
 }
@@ -408,4 +369,4 @@ static float do_quantize(const float *x, int64_t n, int16_t *q) {
 #define QUOTE(x) #x
 #define TEXT(x) QUOTE(x)
 
-const kernels NAME(SET) = {TEXT(SET), do_scan1, do_scan2, do_product_f32, do_product_s8, do_conv, do_quantize};
+const kernels NAME(SET) = {TEXT(SET), do_scan1, do_scan2, do_product, do_conv, do_quantize};

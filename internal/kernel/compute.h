@@ -31,13 +31,12 @@ typedef struct {
 	float *y, *last;                  // [B,T,H,P] [B,H,P,N]
 } scan2;
 
-// y = x Wᵀ for few vectors x. Items: ceil(outputs / ROWS).
+// y = x Wᵀ for few vectors x and int8 weights. Items: ceil(outputs / ROWS).
 typedef struct {
 	int64_t vectors, inputs, outputs;
-	const void *w;      // [outputs, inputs], f32 or int8
-	const float *x;     // [vectors, inputs]
-	const float *scale; // [outputs], for int8
-	const int16_t *q;   // int8: x as round(x / step), [vectors, inputs]
+	const int8_t *w;    // [outputs, inputs], in units of scale
+	const float *scale; // [outputs]
+	const int16_t *q;   // x in units of step, [vectors, inputs]
 	float step[MAX_VECTORS];
 	float *y; // [vectors, outputs]
 } product;
@@ -56,8 +55,7 @@ typedef struct {
 	const char *name;
 	void (*scan1)(const scan1 *, int64_t item);
 	void (*scan2)(const scan2 *, int64_t item);
-	void (*product_f32)(const product *, int64_t item);
-	void (*product_s8)(const product *, int64_t item);
+	void (*product)(const product *, int64_t item);
 	void (*conv)(const conv *, int64_t item);
 	// Writes round(x / step) and gives step = max|x| / 32767, no number if an x is none.
 	float (*quantize)(const float *x, int64_t n, int16_t *q);

@@ -165,35 +165,22 @@ static ffi_error *handle_scan2(ffi_frame *f) {
 	return NULL;
 }
 
-static void run_product_f32(const void *a, int64_t item) { set->product_f32(a, item); }
-static void run_product_s8(const void *a, int64_t item) { set->product_s8(a, item); }
-
-// The pieces of a product: a few for each thread, of at least 64 rows.
-static int64_t product_grain(int64_t items) { return items / 16 > 4 ? items / 16 : 4; }
+static void run_product(const void *a, int64_t item) { set->product(a, item); }
 
 static ffi_error *handle_product(ffi_frame *f) {
 	if (answered(f)) return NULL;
 	ffi_buffer **in = f->arguments.values, **out = f->results.values;
 	int64_t V = -1, I = -1, O = -1;
-	if (f->arguments.size < 2 || f->results.size != 1 || !IS(in[0], FFI_F32, &V, &I) || V > MAX_VECTORS) {
-		return refuse(f, "product: wrong shapes");
-	}
-	product p = {.vectors = V, .inputs = I, .x = in[0]->data};
-	if (f->arguments.size == 2 && IS(in[1], FFI_F32, &O, &I) && IS(out[0], FFI_F32, &V, &O)) {
-		p.outputs = O, p.w = in[1]->data, p.y = out[0]->data;
-		const int64_t items = (O + ROWS - 1) / ROWS;
-		share(f, run_product_f32, &p, items, product_grain(items));
-		return NULL;
-	}
-	if (f->arguments.size != 3 || !IS(in[1], FFI_S8, &O, &I) || !IS(in[2], FFI_F32, &O, &one) || !IS(out[0], FFI_F32, &V, &O)) {
+	if (f->arguments.size != 3 || f->results.size != 1 || !IS(in[0], FFI_F32, &V, &I) || !IS(in[1], FFI_S8, &O, &I) ||
+		!IS(in[2], FFI_F32, &O, &one) || !IS(out[0], FFI_F32, &V, &O) || V > MAX_VECTORS) {
 		return refuse(f, "product: wrong shapes");
 	}
 	int16_t *q = malloc((size_t)(V * I) * sizeof *q);
 	if (q == NULL) return refuse(f, "product: out of memory");
-	for (int64_t v = 0; v < V; v++) p.step[v] = set->quantize(p.x + v * I, I, q + v * I);
-	p.outputs = O, p.w = in[1]->data, p.scale = in[2]->data, p.q = q, p.y = out[0]->data;
+	product p = {.vectors = V, .inputs = I, .outputs = O, .w = in[1]->data, .scale = in[2]->data, .q = q, .y = out[0]->data};
+	for (int64_t v = 0; v < V; v++) p.step[v] = set->quantize((const float *)in[0]->data + v * I, I, q + v * I);
 	const int64_t items = (O + ROWS - 1) / ROWS;
-	share(f, run_product_s8, &p, items, product_grain(items));
+	share(f, run_product, &p, items, items / 16 > 4 ? items / 16 : 4); // a few pieces for each thread
 	free(q);
 	return NULL;
 }

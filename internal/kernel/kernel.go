@@ -11,7 +11,7 @@ package kernel
 const (
 	Scan1   = "mes.scan1"   // h, delta, dx, A, B, C → y, last h
 	Scan2   = "mes.scan2"   // h, dA, dx, B, C → y, last h
-	Product = "mes.product" // x, w (, scale) → x·wᵀ
+	Product = "mes.product" // x, int8 w, scale → x·(w·scale)ᵀ
 	Conv    = "mes.conv"    // x, first column, mask, state, w, bias → silu(conv(x))
 )
 

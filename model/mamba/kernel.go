@@ -35,24 +35,20 @@ func ssdKernel(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
 	return Reshape(out[0], d[0], d[1], d[2]*d[3]), out[1]
 }
 
-// fitsProduct reports whether productKernel multiplies x with weight: few vectors,
-// where the time goes into reading the weights.
+// fitsProduct reports whether productKernel multiplies x with weight: int8 and few
+// vectors, where the time goes into reading the weights.
 func fitsProduct(x, weight *Node) bool {
 	d := x.Shape().Dimensions
 	return x.DType() == dtypes.Float32 && weight.Rank() == 2 && x.Shape().Size() <= kernel.MaxVectors*d[len(d)-1] &&
-		(weight.DType() == dtypes.Float32 || weight.DType() == dtypes.Int8)
+		weight.DType() == dtypes.Int8
 }
 
-// productKernel is matmul, with the rows' scales if the weight is int8.
+// productKernel is matmul with the scales of the rows.
 func productKernel(x, weight, scale *Node) *Node {
 	d := append([]int{}, x.Shape().Dimensions...)
 	in, out := d[len(d)-1], weight.Shape().Dimensions[0]
 	vectors := x.Shape().Size() / in
-	inputs := []*Node{Reshape(x, vectors, in), weight}
-	if scale != nil {
-		inputs = append(inputs, scale)
-	}
-	y := backend.Call(kernel.Product, []shapes.Shape{shapes.Make(dtypes.Float32, vectors, out)}, inputs...)
+	y := backend.Call(kernel.Product, []shapes.Shape{shapes.Make(dtypes.Float32, vectors, out)}, Reshape(x, vectors, in), weight, scale)
 	d[len(d)-1] = out
 	return Reshape(y[0], d...)
 }
