@@ -69,6 +69,9 @@ func (m *Main) env(f *modelFlags, asJSON bool) error {
 		fmt.Fprintf(m.Stdout, "device    %s\n", d)
 	}
 	fmt.Fprintf(m.Stdout, "simd      %s\n", info.SIMD)
+	if info.Kernels != "" {
+		fmt.Fprintf(m.Stdout, "kernels   %s\n", info.Kernels)
+	}
 	for _, name := range moduleNames {
 		fmt.Fprintf(m.Stdout, "module    %s %s\n", name, report.Modules[name])
 	}

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"model/tokenizer": {},
 	"model/domain":    {},
 	"model/data":      {"model/domain", "model/tokenizer"},
-	"model/mamba":     {"internal/num"},
+	"model/mamba":     {"internal/num", "internal/backend", "internal/kernel"},
 	"model/router":    {"model/tokenizer", "internal/num"},
 	"model/swarm":     {"model/mamba", "model/router", "internal/num", "internal/program"},
 	"model/engine": {"model/swarm", "model/router", "model/mamba", "model/tokenizer",
@@ -58,7 +58,8 @@ var mayImport = map[string][]string{
 
 	"internal/atomicfile":     {},
 	"internal/num":            {},
-	"internal/backend":        {},
+	"internal/kernel":         {},
+	"internal/backend":        {"internal/kernel"},
 	"internal/program":        {},
 	"internal/testkit":        {everything},
 	"internal/testkit/oracle": {"model/mamba"},

@@ -57,6 +57,7 @@ type Info struct {
 	Platform      string   `json:"platform,omitempty"`       // graph language that the plugin reads, with its version
 	Devices       []string `json:"devices"`                  // one line for each device
 	SIMD          string   `json:"simd"`                     // instruction set of the Go code of this build
+	Kernels       string   `json:"kernels,omitempty"`        // instruction set of our kernels in XLA's CPU programs, or "none" with the reason
 }
 
 // Open opens the back end called name. For "auto" it takes the GPU if a device

@@ -50,6 +50,9 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 		b.Finalize()
 		return nil, Info{}, fmt.Errorf("open back end %s: PJRT plugin %s %w", name, path, err)
 	}
+	if name == XLACPU {
+		info.Kernels = addKernels(b, path)
+	}
 	if plugin, err := pjrt.GetPlugin(path); err == nil {
 		major, minor := plugin.Version()
 		info.PluginVersion = fmt.Sprintf("%d.%d", major, minor)

@@ -68,8 +68,9 @@ type Config struct {
 	// makes fewer copies. It is no part of config.json.
 	ForwardGPU bool
 
-	// ScanForm is how Mamba-1 computes a sequence; zero lets the back end choose. It
-	// is no part of config.json.
+	// ScanForm is how Mamba-1 computes a sequence; zero lets the back end choose. Any
+	// other value also keeps the rest of the network to GoMLX's own operations, as
+	// gradients need it. It is no part of config.json.
 	ScanForm Scan
 }
 

@@ -1,22 +1,32 @@
 package mamba
 
 import (
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/mamba-encoder-swarm/mes/internal/kernel"
 )
 
 // conv is the causal depthwise convolution followed by SiLU.
 //
-// x: [B, T, C]; state: [B, K-1, C], the inputs before x; weights conv1d.weight
-// [C, 1, K] and conv1d.bias [C]. Returns y [B, T, C] and the state after the
-// last valid token.
-func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
-	K, C, T := c.DConv, c.ConvDim(), x.Shape().Dimensions[1]
-	x = span.zero(x)
-	state = ConvertDType(state, x.DType())
-	extended := Concatenate([]*Node{state, x}, 1) // [B, K-1+T, C]
+// proj: [B, T, InProjDim], whose columns [first, first+C) are the input; state:
+// [B, K-1, C], the inputs before them; weights conv1d.weight [C, 1, K] and
+// conv1d.bias [C]. Returns y [B, T, C] and the state after the last valid token.
+func (c Config) conv(w Weights, proj *Node, first int, state *Node, span Span) (y, next *Node) {
+	K, C, T := c.DConv, c.ConvDim(), proj.Shape().Dimensions[1]
+	x := span.zero(part(proj, first, first+C))
+	before := ConvertDType(state, x.DType())
+	extended := Concatenate([]*Node{before, x}, 1) // [B, K-1+T, C]
 	window := func(from, to int) *Node { return Slice(extended, AxisRange(), AxisRange(from, to)) }
 	if c.ForwardGPU {
-		window = func(from, to int) *Node { return joined(state, x, from, to) }
+		window = func(from, to int) *Node { return joined(before, x, from, to) }
+	}
+	next = window(T, T+K-1) // [B, K-1, C]
+	if span.Length != nil {
+		next = SliceAt(extended, 1, span.Length, K-1)
+	}
+	next = widen(next)
+	if c.hasKernel(proj) && proj.DType() == dtypes.Float32 && K <= kernel.MaxTaps {
+		return c.convKernel(w, proj, first, state, span), next
 	}
 	taps := Transpose(Reshape(w("conv1d.weight"), C, K), 0, 1) // [K, C]
 	for k := range K {
@@ -30,11 +40,7 @@ func (c Config) conv(w Weights, x, state *Node, span Span) (y, next *Node) {
 	if c.UseConvBias {
 		y = Add(y, alignRight(w("conv1d.bias"), 3))
 	}
-	next = window(T, T+K-1) // [B, K-1, C]
-	if span.Length != nil {
-		next = SliceAt(extended, 1, span.Length, K-1)
-	}
-	return c.narrow(span.zero(silu(y))), widen(next)
+	return c.narrow(span.zero(silu(y))), next
 }
 
 // joined gives the entries [from, to) of axis 1 of first and second in a row, without

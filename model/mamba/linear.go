@@ -24,10 +24,19 @@ func (w Weights) In(prefix string) Weights {
 // x: [..., in], f32 or bf16. Returns [..., out] in the same type. W may be a stack
 // [E, out, in], as may the bias; x is then [E, n, in].
 func (c Config) linear(w Weights, name string, x *Node, bias bool) *Node {
-	y := c.matmul(x, w(name+".weight"))
-	if w(name+".weight").DType() == dtypes.Int8 {
-		scale := w(name + ".weight_scale")
-		y = Mul(y, alignRight(scale, y.Rank()))
+	weight := w(name + ".weight")
+	var scale *Node
+	if weight.DType() == dtypes.Int8 {
+		scale = w(name + ".weight_scale")
+	}
+	var y *Node
+	if c.hasKernel(x) && fitsProduct(x, weight) {
+		y = productKernel(x, weight, scale)
+	} else {
+		y = c.matmul(x, weight)
+		if scale != nil {
+			y = Mul(y, alignRight(scale, y.Rank()))
+		}
 	}
 	if bias {
 		y = Add(y, alignVector(ConvertDType(w(name+".bias"), y.DType()), y.Rank()))

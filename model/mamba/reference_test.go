@@ -268,12 +268,17 @@ func tensor(values []float64, shape ...int) *tensors.Tensor {
 // fewer graphs there.
 func slow(t *testing.T, b compute.Backend) bool { return b != testkit.Backend(t, backend.Go) }
 
-// scanForms lists the forms that a kind of block has.
-func scanForms(kind mamba.Kind) []mamba.Scan {
-	if kind == mamba.Mamba2 {
-		return []mamba.Scan{mamba.ScanDefault}
+// scanForms lists the forms that a kind of block has on a back end. The default is
+// a form of its own where there are kernels.
+func scanForms(b compute.Backend, kind mamba.Kind) []mamba.Scan {
+	forms := []mamba.Scan{mamba.ScanAssociative}
+	if kind != mamba.Mamba2 {
+		forms = append(forms, mamba.ScanSequential)
 	}
-	return []mamba.Scan{mamba.ScanSequential, mamba.ScanAssociative}
+	if backend.HasKernels(b) {
+		forms = append(forms, mamba.ScanDefault)
+	}
+	return forms
 }
 
 // TestScanStepOracle compares whole sequences, padded ones and single steps of
@@ -309,7 +314,7 @@ func TestScanOracleLong(t *testing.T) {
 				l := randomLayer(kind, rng)
 				in := &batch{B: 1, T: T, x: randoms(rng, T*l.cfg.DModel)}
 				l.states(in, rng)
-				for _, form := range scanForms(kind) {
+				for _, form := range scanForms(b, kind) {
 					l.check(t, fmt.Sprint(kind, " form ", form), in, l.compile(t, b, form, false).run(t, in))
 				}
 			}
@@ -342,7 +347,7 @@ func checkBlock(t *testing.T, b compute.Backend, l *layer, T int, rng *rand.Rand
 	const B = 2
 	whole := &batch{B: B, T: T, x: randoms(rng, B*T*l.cfg.DModel)}
 	l.states(whole, rng)
-	for _, form := range scanForms(l.cfg.Kind) {
+	for _, form := range scanForms(b, l.cfg.Kind) {
 		l.check(t, fmt.Sprint("whole, form ", form), whole, l.compile(t, b, form, false).run(t, whole))
 		masked := l.compile(t, b, form, true)
 		for _, in := range l.padded(B, T, rng) {

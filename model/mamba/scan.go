@@ -4,6 +4,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/mamba-encoder-swarm/mes/internal/kernel"
 )
 
 // Scan names a way to compute Mamba-1's recurrence; all give the same values.
@@ -22,13 +23,15 @@ const (
 const scanChunk = 64
 
 // selectiveScan computes h_t = exp(delta_t A)·h_{t-1} + B_t·(delta x)_t and
-// y_t = C_t·h_t for every t (Gu & Dao 2023, eq. 2; a custom kernel would replace
-// this function).
+// y_t = C_t·h_t for every t (Gu & Dao 2023, eq. 2).
 //
 // h: [B, N, di]; delta, dx: [B, T, di]; A: [N, di]; Bt, Ct: [B, T, N].
 // Returns y [B, T, di] and the last h.
 func (c Config) selectiveScan(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
 	T := delta.Shape().Dimensions[1]
+	if c.hasKernel(h) && A.Shape().Dimensions[0] <= kernel.MaxStates {
+		return scanKernel(h, delta, dx, A, Bt, Ct)
+	}
 	if T == 1 {
 		return scanStep(h, delta, dx, A, Bt, Ct)
 	}

@@ -16,7 +16,7 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	di, G, N, H, P := c.DInner(), c.NGroups, c.DState, c.NHeads, c.HeadDim
 	B, T := proj.Shape().Dimensions[0], proj.Shape().Dimensions[1]
 	z = part(proj, 0, di)
-	xBC, conv := c.conv(w, part(proj, di, di+c.ConvDim()), s.Conv, span)
+	xBC, conv := c.conv(w, proj, di, s.Conv, span)
 
 	delta := softplus(Add(widen(part(proj, di+c.ConvDim(), c.InProjDim())), alignRight(w("dt_bias"), 3)))
 	if low, high := c.TimeStepLimit[0], c.TimeStepLimit[1]; low > 0 || !math.IsInf(high, 1) {
@@ -32,7 +32,9 @@ func (c Config) scanSSD(w Weights, proj *Node, s State, span Span) (y, z *Node, 
 	dx := c.narrow(Mul(heads, Reshape(delta, B, T, H, 1))) // [B, T, H, P]
 	dA := Mul(delta, alignRight(A, 3))                     // [B, T, H]
 	var ssm *Node
-	if T == 1 {
+	if c.hasKernel(proj) && dx.DType() == dtypes.Float32 && fitsScan2(P, N) {
+		y, ssm = ssdKernel(s.SSM, dA, dx, Bt, Ct)
+	} else if T == 1 {
 		y, ssm = ssdStep(s.SSM, dA, dx, Bt, Ct)
 	} else {
 		y, ssm = c.ssd(s.SSM, dA, dx, Bt, Ct, min(ssdChunk(proj.Graph().Backend(), B, T), T))

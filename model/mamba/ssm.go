@@ -11,7 +11,7 @@ import (
 func (c Config) scanS6(w Weights, proj *Node, s State, span Span) (y, z *Node, next State) {
 	di, N, R := c.DInner(), c.DState, c.DTRank
 	z = part(proj, di, 2*di)
-	x, conv := c.conv(w, part(proj, 0, di), s.Conv, span)
+	x, conv := c.conv(w, proj, 0, s.Conv, span)
 
 	dbc := widen(c.linear(w, "x_proj", x, false)) // [B, T, R+2N]
 	delta, B, C := part(dbc, 0, R), part(dbc, R, R+N), part(dbc, R+N, R+2*N)

@@ -1,0 +1,24 @@
+// Package kernel holds what XLA's CPU programs compute too slowly, in C with the
+// vector instructions of the processor: XLA calls it as typed custom calls. The
+// graph code that makes these calls is internal/backend.Call; model/mamba uses it.
+//
+// compute.h says what each kernel computes, body.h how, for one width of vectors;
+// the compute_*.c files build it for several sets of instructions, and ffi.c gives
+// it to XLA.
+package kernel
+
+// Targets of the calls; compute.h and ffi.c say what they take and give.
+const (
+	Scan1   = "mes.scan1"   // h, delta, dx, A, B, C → y, last h
+	Scan2   = "mes.scan2"   // h, dA, dx, B, C → y, last h
+	Product = "mes.product" // x, int8 w, scale → x·(w·scale)ᵀ
+	Conv    = "mes.conv"    // x, first column, mask, state, w, bias → silu(conv(x))
+)
+
+// Limits of the kernels, as in compute.h.
+const (
+	MaxStates  = 256   // N of a scan
+	MaxHead    = 16384 // P·N of Scan2, P rounded up to 16 and N to 4
+	MaxVectors = 4     // rows of x of Product
+	MaxTaps    = 8     // K of Conv
+)

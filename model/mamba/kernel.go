@@ -1,0 +1,69 @@
+package mamba
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/mamba-encoder-swarm/mes/internal/backend"
+	"github.com/mamba-encoder-swarm/mes/internal/kernel"
+)
+
+// hasKernel reports whether the graph of x may call our kernels: the back end has
+// them, and no form is asked for by name, as training does, since they have no
+// gradient.
+func (c Config) hasKernel(x *Node) bool {
+	return c.ScanForm == ScanDefault && backend.HasKernels(x.Graph().Backend())
+}
+
+// scanKernel is selectiveScan in one pass over time.
+func scanKernel(h, delta, dx, A, Bt, Ct *Node) (y, last *Node) {
+	out := backend.Call(kernel.Scan1, []shapes.Shape{dx.Shape(), h.Shape()}, h, delta, dx, A, Bt, Ct)
+	return out[0], out[1]
+}
+
+// fitsScan2 reports whether a head of P channels with N states is within the
+// kernel's limits.
+func fitsScan2(P, N int) bool {
+	up := func(n, to int) int { return (n + to - 1) / to * to }
+	return N <= kernel.MaxStates && up(P, 16)*up(N, 4) <= kernel.MaxHead
+}
+
+// ssdKernel is ssd, and ssdStep, in one pass over time.
+func ssdKernel(h, dA, dx, Bt, Ct *Node) (y, last *Node) {
+	out := backend.Call(kernel.Scan2, []shapes.Shape{dx.Shape(), h.Shape()}, h, dA, dx, Bt, Ct)
+	d := dx.Shape().Dimensions
+	return Reshape(out[0], d[0], d[1], d[2]*d[3]), out[1]
+}
+
+// fitsProduct reports whether productKernel multiplies x with weight: int8 and few
+// vectors, where the time goes into reading the weights.
+func fitsProduct(x, weight *Node) bool {
+	d := x.Shape().Dimensions
+	return x.DType() == dtypes.Float32 && weight.Rank() == 2 && x.Shape().Size() <= kernel.MaxVectors*d[len(d)-1] &&
+		weight.DType() == dtypes.Int8
+}
+
+// productKernel is matmul with the scales of the rows.
+func productKernel(x, weight, scale *Node) *Node {
+	d := append([]int{}, x.Shape().Dimensions...)
+	in, out := d[len(d)-1], weight.Shape().Dimensions[0]
+	vectors := x.Shape().Size() / in
+	y := backend.Call(kernel.Product, []shapes.Shape{shapes.Make(dtypes.Float32, vectors, out)}, Reshape(x, vectors, in), weight, scale)
+	d[len(d)-1] = out
+	return Reshape(y[0], d...)
+}
+
+// convKernel is what conv returns as y.
+func (c Config) convKernel(w Weights, proj *Node, first int, state *Node, span Span) *Node {
+	g, C := proj.Graph(), c.ConvDim()
+	B, T := proj.Shape().Dimensions[0], proj.Shape().Dimensions[1]
+	mask, bias := span.Mask, Zeros(g, shapes.Make(dtypes.Float32, C))
+	if mask == nil {
+		mask = Ones(g, shapes.Make(dtypes.Float32, B, T))
+	}
+	if c.UseConvBias {
+		bias = w("conv1d.bias")
+	}
+	return backend.Call(kernel.Conv, []shapes.Shape{shapes.Make(dtypes.Float32, B, T, C)},
+		proj, Const(g, int32(first)), mask, state, w("conv1d.weight"), bias)[0]
+}
