@@ -60,6 +60,7 @@ build_tokenizers() {
 	say "building libtokenizers.a with cargo, about 2 minutes"
 	cp scripts/libtokenizers/Cargo.toml scripts/libtokenizers/Cargo.lock "$work"
 	cp -R "$source/crates/tokenizers/src" "$work/src"
+	chmod -R u+w "$work/src" # the module cache is read-only, and so are its copies
 	cargo build --quiet --release --locked --manifest-path "$work/Cargo.toml" --target-dir "$work/target" ||
 		die 'cargo could not build libtokenizers.a: its message is above'
 	mv "$work/target/release/libtokenizers_ffi.a" "$tokenizers"

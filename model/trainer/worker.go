@@ -207,7 +207,7 @@ func (b *branch) prepare(ctx context.Context) error {
 	for _, tensor := range spec.Seed {
 		b.seed[tensor.Name] = tensor
 	}
-	b.trainer = &Trainer{Config: Config{Backend: b.Backend, Model: model, Plan: spec.Plan, Data: b.Data, Logger: b.Logger},
+	b.trainer = &Trainer{Config: Config{Backend: b.Backend, Devices: 1, Model: model, Plan: spec.Plan, Data: b.Data, Logger: b.Logger},
 		domains: spec.Domains, legs: spec.Plan.legs(model, spec.Domains), identity: spec.Run}
 	return nil
 }
