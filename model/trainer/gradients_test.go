@@ -64,7 +64,7 @@ func fixtureBatch(t *testing.T, f *safetensors.File) (b rowsOfBatch, T int) {
 		b.ids = append(b.ids, int32(binary.LittleEndian.Uint32(data[at:])))
 	}
 	for range ids.Shape[0] {
-		b.encoder, b.weight = append(b.encoder, -1), append(b.weight, 1)
+		b.encoder, b.runs, b.weight = append(b.encoder, -1), append(b.runs, -1), append(b.weight, 1)
 	}
 	return b, ids.Shape[1] - 1
 }
