@@ -12,12 +12,8 @@ import (
 // judge returns of each row of logits [n, V] the loss of its target [n] in nats, and 1
 // where nothing is likelier than it, else 0: [n, 2].
 func judge(logits, targets *Node) *Node {
-	n, V := logits.Shape().Dimensions[0], logits.Shape().Dimensions[1]
-	shifted := Sub(logits, ReduceAndKeep(logits, ReduceMax, -1))
-	is := Equal(Iota(logits.Graph(), shapes.Make(dtypes.Int32, n, V), 1), Reshape(targets, n, 1))
-	chosen := ReduceSum(Where(is, shifted, ZerosLike(shifted)), -1)
-	loss := Sub(Log(ReduceSum(Exp(shifted), -1)), chosen)
-	best := ConvertDType(GreaterOrEqual(chosen, ZerosLike(chosen)), dtypes.Float32)
+	loss, behind := mamba.CrossEntropy(logits, targets)
+	best := ConvertDType(GreaterOrEqual(behind, ZerosLike(behind)), dtypes.Float32)
 	return Stack([]*Node{loss, best}, 1)
 }
 

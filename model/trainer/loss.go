@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
@@ -71,7 +70,7 @@ func (c *learnerConfig) measure(w mamba.Weights, in batchNodes) measured {
 		prescribed = OneHot(in.runs, net.Router.NumEncoders, dtypes.Float32) // [B, E], zero for -1
 	}
 	l := net.Learn(backbone, x, prescribed, c.Learn)
-	ce := crossEntropy(net.Base.Head(backbone, head, l.Hidden), target) // [B, T]
+	ce, _ := mamba.CrossEntropy(net.Base.Head(backbone, head, l.Hidden), target) // [B, T]
 	m := measured{rows: StopGradient(ReduceMean(ce, 1))}
 	m.loss = Div(ReduceAllSum(Mul(ReduceMean(ce, 1), in.weight)), ReduceAllSum(in.weight))
 	zero := ScalarZero(g, dtypes.Float32)
@@ -106,16 +105,6 @@ func (c *learnerConfig) measure(w mamba.Weights, in batchNodes) measured {
 	}
 	m.stats = StopGradient(Concatenate(stats, 0))
 	return m
-}
-
-// crossEntropy returns -log softmax(logits)[target] in nats.
-// logits: [B, T, V]; target: [B, T] int32. Returns [B, T].
-func crossEntropy(logits, target *Node) *Node {
-	top := StopGradient(ReduceAndKeep(logits, ReduceMax, -1))
-	shifted := Sub(logits, top)
-	is := Equal(Iota(logits.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 2), ExpandAxes(target, 2))
-	chosen := ReduceSum(Where(is, shifted, ZerosLike(shifted)), -1)
-	return Sub(Log(ReduceSum(Exp(shifted), -1)), chosen)
 }
 
 // routing returns the losses and counts of the router's decisions.
@@ -173,7 +162,8 @@ func aggregation(net swarm.Config, backbone, head mamba.Weights, l swarm.Learned
 	}
 	exits := make([]*Node, len(l.Outputs))
 	for i, u := range l.Outputs {
-		exits[i] = Neg(crossEntropy(net.Base.Head(backbone, head, some(u)), some(target)))
+		ce, _ := mamba.CrossEntropy(net.Base.Head(backbone, head, some(u)), some(target))
+		exits[i] = Neg(ce)
 	}
 	p := StopGradient(Softmax(Stack(exits, 2), -1)) // [B, T/16, k]
 	alpha := some(l.Alpha)
