@@ -85,7 +85,7 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b, _, err := t.model.openBackend()
+	b, devices, err := t.open()
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	params, err := t.train(ctx, trainer.Config{Backend: b, Model: x.Part, Plan: plan, Data: a.data, Start: start}, nil)
+	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: x.Part, Plan: plan, Data: a.data, Start: start}, nil)
 	if err != nil {
 		return err
 	}

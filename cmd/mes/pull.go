@@ -11,6 +11,7 @@ import (
 
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/model/engine"
+	"github.com/mamba-encoder-swarm/mes/model/router"
 )
 
 var pullCommand = command{
@@ -102,7 +103,7 @@ func (p *pull) said(files *hub.Pretrained, encoders []int) string {
 	c := files.Config.Swarm.Router
 	var names []string
 	for _, e := range encoders {
-		names = append(names, encoderName(e, domainOf(e, c.Domains)))
+		names = append(names, encoderName(e, router.DomainOf(e, c.Domains)))
 	}
 	return fmt.Sprintf("; %d of %s: %s", len(encoders), count(c.NumEncoders, "encoder"), few(names))
 }

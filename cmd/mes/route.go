@@ -128,7 +128,7 @@ func plan(files *hub.Pretrained, domain, text string) (chunks []router.Chunk, of
 // explain joins chunks with names and with the text that their tokens cover. A
 // character whose tokens lie in two chunks belongs to the first of them.
 func explain(chunks []router.Chunk, domains []string, text string, offsets [][2]int) []routedChunk {
-	domain := func(e int) string { return domainOf(e, domains) }
+	domain := func(e int) string { return router.DomainOf(e, domains) }
 	out := make([]routedChunk, len(chunks))
 	from := 0
 	for i, c := range chunks {
@@ -198,14 +198,6 @@ func (c routedChunk) why() string {
 		why += " before " + strings.Join(others, ", ")
 	}
 	return why
-}
-
-// domainOf is the domain of an encoder, empty if the model names none.
-func domainOf(e int, domains []string) string {
-	if e < len(domains) {
-		return domains[e]
-	}
-	return ""
 }
 
 // encoderName is an encoder's number and, if it has one, its domain.

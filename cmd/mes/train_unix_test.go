@@ -24,11 +24,11 @@ const trainConfig = `{"model_type": "mamba_swarm", "base_model_type": "mamba2", 
 
 // trainPlan has a checkpoint after every other step.
 const trainPlan = `{"seed": 1, "seq_len": 16, "batch": 4, "capacity": 3, "log_every": 1, "checkpoint_every": 2, "phases": [
-{"phase": "seed", "tokens": 384, "lr": 0.01}, {"phase": "branch", "tokens": 192, "lr": 0.01},
-{"phase": "joint", "tokens": 256, "lr": 0.01, "losses": {"domain": 0.1, "balance": 0.01}, "bias_rate": 0.001}]}`
+{"phase": "seed", "tokens": 768, "lr": 0.01}, {"phase": "branch", "tokens": 384, "lr": 0.01},
+{"phase": "joint", "tokens": 512, "lr": 0.01, "losses": {"domain": 0.1, "balance": 0.01}, "bias_rate": 0.001}]}`
 
 // trainSteps is how many steps the plan has.
-const trainSteps = 6 + 2*3 + 4
+const trainSteps = 12 + 2*6 + 8
 
 // trainings is a folder with data, in which runs are made.
 type trainings struct {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/mamba-encoder-swarm/mes/model/router"
 )
 
 // document is Markdown that is being written.
@@ -124,7 +126,7 @@ func (r *Report) routingPart(d *document) {
 	} else {
 		var names []string
 		for _, e := range g.Dead {
-			names = append(names, encoderName(e, nameOf(e, r.Model.Domains)))
+			names = append(names, encoderName(e, router.DomainOf(e, r.Model.Domains)))
 		}
 		d.f("**Dead** (used less than a hundredth of an equal share): %s.\n\n", cell(strings.Join(names, ", ")))
 	}

@@ -124,19 +124,11 @@ func usage(tokens []float64, names []string) []EncoderUse {
 	var all []EncoderUse
 	for e, n := range tokens {
 		if n > 0 {
-			all = append(all, EncoderUse{e, nameOf(e, names), n / sum})
+			all = append(all, EncoderUse{e, router.DomainOf(e, names), n / sum})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b EncoderUse) int { return cmp.Compare(b.Share, a.Share) })
 	return all[:min(len(all), mostUsed)]
-}
-
-// nameOf is the domain of an encoder, empty if the model names none.
-func nameOf(e int, names []string) string {
-	if e >= 0 && e < len(names) {
-		return names[e]
-	}
-	return ""
 }
 
 // mean is an unweighted mean of shares; nil where there is nothing.

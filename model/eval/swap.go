@@ -124,7 +124,7 @@ func (e *evaluator) swapRows(jobs []*swapJob) []Swap {
 			row.Own = bits
 			continue
 		}
-		row.Others = append(row.Others, SwapOther{job.encoder, nameOf(job.encoder, names), bits})
+		row.Others = append(row.Others, SwapOther{job.encoder, router.DomainOf(job.encoder, names), bits})
 	}
 	for i := range rows {
 		row := &rows[i]

@@ -73,6 +73,9 @@ func (q *Queue) next(ctx context.Context) (msg jetstream.Msg, lease time.Duratio
 		asking, cancel := context.WithTimeout(ctx, replyTime)
 		defer cancel()
 		batch, err := c.Fetch(1, jetstream.FetchContext(asking))
+		if end, _ := asking.Deadline(); err != nil && time.Until(end) <= 0 {
+			return context.DeadlineExceeded // Fetch calls it an invalid option
+		}
 		if err != nil {
 			return err
 		}

@@ -95,3 +95,12 @@ func (c Config) invalid() error {
 	}
 	return nil
 }
+
+// DomainOf is the name of encoder e in domains, as encoder_domains lists them; empty if
+// they name none for it.
+func DomainOf(e int, domains []string) string {
+	if e >= 0 && e < len(domains) {
+		return domains[e]
+	}
+	return ""
+}

@@ -158,7 +158,7 @@ func (t *Trainer) Run(ctx context.Context) (Params, error) {
 func (t *Trainer) pass(ctx context.Context, legs int) error {
 	t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+legs, 0, 0, data.Position{}
 	t.state.Watched, t.best = nil, nil
-	return t.save(ctx, nil, math.NaN())
+	return t.save(context.WithoutCancel(ctx), nil, math.NaN())
 }
 
 // run does one leg, or the rest of it.
@@ -193,7 +193,6 @@ func (t *Trainer) stop(ctx context.Context, l *learner) error {
 		if err := t.Checkpoints.Wait(); err != nil {
 			return err
 		}
-		t.Logger.Info("stopped and saved; the same command goes on from here", "step", t.state.Steps)
 	}
 	return ctx.Err()
 }
