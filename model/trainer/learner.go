@@ -1,7 +1,9 @@
 package trainer
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -31,6 +33,7 @@ type learnerConfig struct {
 	Group     Group             // of a plain model's tensors
 	Decay     map[Group]float64 // as in [Phase]
 	Pace      map[Group]float64 // as in [Phase]
+	Common    []common          // parts that specialists have in common
 }
 
 // network returns the model as the training graph computes it.
@@ -49,10 +52,11 @@ type learner struct {
 	backend           compute.Backend
 	tensors           []tensor
 	trainable         []string
-	frozen            []bool // [E], encoders that do not learn any more
+	optimized         []string // trainable, and the steps that encoders make in common
+	frozen            []bool   // [E], encoders that do not learn any more
 	gradients, update *named
 	scorer            *named  // compiled when it is first needed
-	state             buffers // p/name of every tensor; m/, v/ and g/name of those that learn; count
+	state             buffers // p/name of every tensor; m/ and v/name of those that are optimized, g/name of those that learn; count
 }
 
 // newLearner compiles a phase's programs and brings its tensors to the device.
@@ -67,6 +71,7 @@ func newLearner(b compute.Backend, c learnerConfig, p Params) (*learner, error) 
 	if len(l.trainable) == 0 {
 		return nil, fmt.Errorf("the phase trains no tensor of the model")
 	}
+	l.optimized = append(slices.Clone(l.trainable), l.commonNames()...)
 	var err error
 	if l.gradients, err = l.compileGradients(); err != nil {
 		return nil, err
@@ -90,7 +95,13 @@ func (l *learner) close() {
 	}
 }
 
+// shape is that of a tensor, or of the steps that encoders make in common.
 func (l *learner) shape(name string) shapes.Shape {
+	if stack, ok := ofCommon(name); ok {
+		s := l.shape(stack)
+		s.Dimensions[0] = len(l.Common)
+		return s
+	}
 	i := slices.IndexFunc(l.tensors, func(t tensor) bool { return t.Name == name })
 	return shapes.Make(dtypes.Float32, l.tensors[i].Shape...)
 }
@@ -148,52 +159,6 @@ func (l *learner) compileGradients() (*named, error) {
 	})
 }
 
-// compileUpdate takes the mean of the gradients in g/ over some batches and clears them.
-func (l *learner) compileUpdate() (*named, error) {
-	scalar := shapes.Make(dtypes.Float32)
-	var in []program.Input
-	for _, name := range []string{"lr", "share", "count"} {
-		in = append(in, program.Input{Name: name, Shape: scalar, Donate: true})
-	}
-	in = append(in, program.Input{Name: "awake", Shape: shapes.Make(dtypes.Float32, len(l.owned)), Donate: true})
-	for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
-		in = append(in, l.prefixed(prefix, l.trainable, true)...)
-	}
-	return l.compile("update", in, func(in func(name string) *Node, out *outputs) {
-		by := func(prefix string) map[string]*Node {
-			nodes := map[string]*Node{}
-			for _, name := range l.trainable {
-				nodes[name] = in(prefix + name)
-			}
-			return nodes
-		}
-		grad := by("g/")
-		for name, g := range grad {
-			grad[name] = Mul(g, in("share"))
-			if stacked(name) {
-				grad[name] = byRow(grad[name], in("awake"))
-			}
-		}
-		scale := func(name string, step *Node) *Node {
-			step = scaled(Mul(in("lr"), step), l.valued(name, l.Pace, 1))
-			if stacked(name) {
-				step = byRow(step, in("awake"))
-			}
-			return step
-		}
-		decay := func(name string, p *Node) *Node { return scaled(p, l.valued(name, l.Decay, l.Optimizer.WeightDecay)) }
-		p, m, v, norm, count := l.Optimizer.update(l.trainable, by("p/"), grad, by("m/"), by("v/"), in("count"), scale, decay)
-		for i, name := range l.trainable {
-			out.add("p/"+name, p[i])
-			out.add("m/"+name, m[i])
-			out.add("v/"+name, v[i])
-			out.add("g/"+name, ZerosLike(p[i]))
-		}
-		out.add("count", count)
-		out.add("norm", norm)
-	})
-}
-
 // load brings a model's tensors to the device, with an optimizer that has seen nothing.
 func (l *learner) load(p Params) error {
 	for _, t := range l.tensors {
@@ -212,12 +177,16 @@ func (l *learner) load(p Params) error {
 			return err
 		}
 	}
-	for _, name := range l.trainable {
-		for _, prefix := range []string{"m/", "v/", "g/"} {
+	zero := func(prefix string, names []string) error {
+		for _, name := range names {
 			if err := l.upload(prefix+name, make([]float32, l.shape(name).Size()), l.shape(name), false); err != nil {
 				return err
 			}
 		}
+		return nil
+	}
+	if err := errors.Join(zero("m/", l.optimized), zero("v/", l.optimized), zero("g/", l.trainable)); err != nil {
+		return err
 	}
 	return l.upload("count", []float32{0}, shapes.Make(dtypes.Float32), false)
 }
@@ -260,7 +229,7 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 	if err := l.upload("lr", []float32{float32(lr)}, scalar, false); err != nil {
 		return result{}, err
 	}
-	if err := l.upload("share", []float32{1 / float32(len(batches))}, scalar, false); err != nil {
+	if err := l.upload("mean", []float32{1 / float32(len(batches))}, scalar, false); err != nil {
 		return result{}, err
 	}
 	if err := l.upload("awake", l.awake(), shapes.Make(dtypes.Float32, len(l.owned)), false); err != nil {
@@ -270,15 +239,10 @@ func (l *learner) step(batches []rowsOfBatch, lr float64) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	for _, name := range l.trainable {
-		for _, prefix := range []string{"p/", "m/", "v/", "g/"} {
-			l.state[prefix+name] = out[prefix+name]
-			delete(out, prefix+name)
-		}
-	}
-	l.state["count"] = out["count"]
-	delete(out, "count")
-	return l.result(outs, out)
+	norm := buffers{"norm": out["norm"]}
+	delete(out, "norm")
+	maps.Copy(l.state, out)
+	return l.result(outs, norm)
 }
 
 // result reads what the programs gave, and frees it.

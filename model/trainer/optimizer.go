@@ -43,46 +43,47 @@ func decays(name string) bool {
 	return false
 }
 
-// update is one step of AdamW (Loshchilov & Hutter 2019, Algorithm 2, with decay times
+// adamStep is one step of AdamW (Loshchilov & Hutter 2019, Algorithm 2, with decay times
 // the learning rate as in PyTorch) on gradients that are scaled down to a global norm.
 // A gradient that is not finite changes nothing.
-//
-// p, grad, m, v: the tensors by name; count: a scalar, the steps done so far; rate
-// multiplies a tensor's step with its learning rate, decay a tensor with its decay. Returns the new p, m, v in the same order, the norm before
-// clipping, and the steps done now.
-func (a AdamW) update(names []string, p, grad, m, v map[string]*Node, count *Node, rate, decay func(name string, x *Node) *Node) (newP, newM, newV []*Node, norm, done *Node) {
-	var square *Node
-	for _, name := range names {
-		s := ReduceAllSum(Square(grad[name]))
-		if square == nil {
-			square = s
-		} else {
-			square = Add(square, s)
-		}
+type adamStep struct {
+	AdamW
+	norm   *Node // of all gradients before clipping
+	count  *Node // steps done with this one
+	finite *Node // whether norm is
+	clip   *Node // factor of the gradients
+	bias   [2]*Node
+}
+
+// begin looks at all gradients; count, a scalar, are the steps done so far.
+func (a AdamW) begin(grads []*Node, count *Node) adamStep {
+	square := ScalarZero(count.Graph(), dtypes.Float32)
+	for _, grad := range grads {
+		square = Add(square, ReduceAllSum(Square(grad)))
 	}
-	norm = Sqrt(square)
-	finite := Equal(Sub(norm, norm), ScalarZero(norm.Graph(), dtypes.Float32)) // false for NaN and infinity
-	done = Add(count, ConvertDType(finite, dtypes.Float32))
-	scale := MinScalar(Div(Const(norm.Graph(), float32(a.Clip)), MaxScalar(norm, 1e-12)), 1)
-	correct := func(beta float64) *Node { // 1 - beta^t, t >= 1
-		return OneMinus(Exp(MulScalar(MaxScalar(done, 1), math.Log(beta))))
+	s := adamStep{AdamW: a, norm: Sqrt(square)}
+	s.finite = Equal(Sub(s.norm, s.norm), ScalarZero(count.Graph(), dtypes.Float32)) // false for NaN and infinity
+	s.count = Add(count, ConvertDType(s.finite, dtypes.Float32))
+	s.clip = MinScalar(Div(Const(count.Graph(), float32(a.Clip)), MaxScalar(s.norm, 1e-12)), 1)
+	for i, beta := range []float64{a.Beta1, a.Beta2} { // 1 - beta^t, t >= 1
+		s.bias[i] = OneMinus(Exp(MulScalar(MaxScalar(s.count, 1), math.Log(beta))))
 	}
-	correct1, correct2 := correct(a.Beta1), correct(a.Beta2)
-	for _, name := range names {
-		g := Mul(grad[name], scale)
-		mNew := Add(MulScalar(m[name], a.Beta1), MulScalar(g, 1-a.Beta1))
-		vNew := Add(MulScalar(v[name], a.Beta2), MulScalar(Square(g), 1-a.Beta2))
-		step := Div(Div(mNew, correct1), AddScalar(Sqrt(Div(vNew, correct2)), a.Epsilon))
-		if decays(name) {
-			step = Add(step, decay(name, p[name]))
-		}
-		keep := func(now, before *Node) *Node {
-			return Where(BroadcastToDims(finite, now.Shape().Dimensions...), now, before)
-		}
-		newP = append(newP, keep(Sub(p[name], rate(name, step)), p[name]))
-		newM, newV = append(newM, keep(mNew, m[name])), append(newV, keep(vNew, v[name]))
-	}
-	return newP, newM, newV, norm, done
+	return s
+}
+
+// step returns where a tensor goes down, for a learning rate of 1 and without decay, and
+// its moments.
+func (s adamStep) step(grad, m, v *Node) (step, newM, newV *Node) {
+	grad = Mul(grad, s.clip)
+	newM = Add(MulScalar(m, s.Beta1), MulScalar(grad, 1-s.Beta1))
+	newV = Add(MulScalar(v, s.Beta2), MulScalar(Square(grad), 1-s.Beta2))
+	step = Div(Div(newM, s.bias[0]), AddScalar(Sqrt(Div(newV, s.bias[1])), s.Epsilon))
+	return step, s.keep(newM, m), s.keep(newV, v)
+}
+
+// keep returns now, or before where the gradient is not finite.
+func (s adamStep) keep(now, before *Node) *Node {
+	return Where(BroadcastToDims(s.finite, now.Shape().Dimensions...), now, before)
 }
 
 // Schedule is the learning rate over a phase.

@@ -39,6 +39,9 @@ func (t *Trainer) grow(leg leg) {
 	case leg.phase.Kind == Seed || grown:
 	case t.params == nil:
 		t.params = Init(t.Model, t.Plan.Seed)
+		if leg.phase.Share.on() {
+			t.alike()
+		}
 	default:
 		noise := leg.phase.Noise
 		if noise == 0 && leg.phase.Kind != Branch {
@@ -80,6 +83,7 @@ func (t *Trainer) learnerConfig(leg leg) learnerConfig {
 			c.owned[e] = true
 		}
 	}
+	c.Common = t.commonParts(leg.phase.Share, c.owned)
 	switch leg.phase.Kind {
 	case Seed:
 		c.Model, c.owned = t.Model.Dense(), []bool{true}

@@ -59,6 +59,7 @@ type Phase struct {
 	// Against learning little text by heart.
 	Decay    map[Group]float64 `json:"weight_decay,omitempty"` // of a group's matrices; the optimizer's where none is named
 	Pace     map[Group]float64 `json:"lr_factor,omitempty"`    // of a group's learning rate; 1 where none is named, 0 keeps it as it is
+	Share    Share             `json:"share,omitzero"`         // of a joint phase: what specialists learn together
 	Swap     float64           `json:"swap,omitzero"`          // share of texts for another domain's specialist than their own
 	Patience int               `json:"patience,omitzero"`      // validations without a lower loss after which a specialist stops; 0 is never
 }
@@ -156,6 +157,8 @@ func (p Plan) checkSpecialists(phase Phase, at string) (faults []error) {
 			check(v >= 0, ".%s: %s has %v, must not be negative", key, group, v)
 		}
 	}
+	check(phase.Share.All >= 0 && phase.Share.Groups >= 0, ".share: all %v, groups %v, must not be negative", phase.Share.All, phase.Share.Groups)
+	check(!phase.Share.on() || phase.Kind == Joint, ".share: only the phase joint trains specialists together")
 	check(phase.Swap >= 0 && phase.Swap < 1, ".swap: %v, must be from 0 to less than 1", phase.Swap)
 	check(phase.Swap == 0 || phase.Kind == Branch || phase.Teach, ".swap: needs teach or a branch; elsewhere the router chooses")
 	check(phase.Patience >= 0, ".patience: %d, must not be negative", phase.Patience)

@@ -41,7 +41,7 @@ func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
 			return err
 		}
 		params = t.merged(t.legs[t.state.Leg], params)
-		for _, name := range l.trainable {
+		for _, name := range l.optimized {
 			for _, prefix := range []string{"m/", "v/"} {
 				shape := l.shape(name)
 				values, err := read[float32](l.state[prefix+name], shape.Size())
@@ -127,13 +127,16 @@ func (t *Trainer) resumeLearner(l *learner) error {
 		if _, known := l.state[name]; !known {
 			return fmt.Errorf("checkpoint of step %d: tensor %s is not of this phase", s.Step, tensor.Name)
 		}
+		if want := l.shape(name[len("m/"):]).Dimensions; !slices.Equal(tensor.Shape, want) {
+			return fmt.Errorf("checkpoint of step %d: tensor %s has shape %v, expected %v", s.Step, tensor.Name, tensor.Shape, want)
+		}
 		found++
 		if err := l.upload(name, floats(tensor.Data), shapes.Make(dtypes.Float32, tensor.Shape...), false); err != nil {
 			return err
 		}
 	}
-	if found != 2*len(l.trainable) {
-		return fmt.Errorf("checkpoint of step %d holds %d of %d tensors of the optimizer", s.Step, found, 2*len(l.trainable))
+	if found != 2*len(l.optimized) {
+		return fmt.Errorf("checkpoint of step %d holds %d of %d tensors of the optimizer", s.Step, found, 2*len(l.optimized))
 	}
 	return l.upload("count", []float32{float32(t.state.Count)}, shapes.Make(dtypes.Float32), false)
 }

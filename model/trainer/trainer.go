@@ -26,6 +26,7 @@ type Config struct {
 	Plan        Plan
 	Data        string                       // folder of prepared data
 	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
+	Groups      map[string]string            // the group of domains that each is of, for plans that share by groups; a domain may have none
 	Devices     int                          // that share a batch, the first of the back end; 0 is 1
 	Checkpoints *ckpt.Manager                // nil keeps none
 	Spread      *Spread                      // hands branches to workers; nil trains them here

@@ -70,7 +70,7 @@ func phases() Plan {
 		{Kind: Branch, Tokens: steps, LR: 0.01, Schedule: WSD, Floor: 0.1, Swap: 0.3},
 		{Kind: Route, Tokens: steps, LR: 0.01, Losses: Losses{Domain: 1, Aggregator: 0.1}, Teach: true, Swap: 0.3},
 		{Kind: Joint, Tokens: steps, LR: 0.005, Losses: Losses{Balance: 0.01, Z: 0.001, Domain: 0.1}, BiasRate: 0.001,
-			Decay: map[Group]float64{Specialists: 0.3}, Pace: map[Group]float64{Shared: 0.5, Router: 0}},
+			Share: Share{All: 0.5, Groups: 1}, Decay: map[Group]float64{Specialists: 0.3}, Pace: map[Group]float64{Shared: 0.5, Router: 0}},
 	}}
 }
 
@@ -85,7 +85,8 @@ func run(t *testing.T, b compute.Backend, dir, folder string, plan Plan, stop in
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var records []telemetry.Record
-	tr, err := New(Config{Backend: b, Model: trained(), Plan: plan, Data: folder, Checkpoints: m, Record: func(r telemetry.Record) error {
+	groups := map[string]string{"birds": "nature", "stars": "nature", "law": "society"}
+	tr, err := New(Config{Backend: b, Model: trained(), Plan: plan, Data: folder, Groups: groups, Checkpoints: m, Record: func(r telemetry.Record) error {
 		records = append(records, r)
 		if r.Step == stop {
 			cancel()
