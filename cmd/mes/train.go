@@ -21,7 +21,6 @@ import (
 	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
-	"github.com/mamba-encoder-swarm/mes/model/domain"
 	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
@@ -130,11 +129,7 @@ func (t *training) command(ctx context.Context, args []string) error {
 		return err
 	}
 	defer b.Finalize()
-	groups, err := domainGroups()
-	if err != nil {
-		return err
-	}
-	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start, Groups: groups}, c)
+	params, err := t.train(ctx, trainer.Config{Backend: b, Devices: devices, Model: c.Swarm, Plan: plan, Data: t.data, Start: start}, c)
 	if err != nil {
 		return err
 	}
@@ -182,19 +177,6 @@ func (t *training) open() (compute.Backend, int, error) {
 		devices = len(info.Devices)
 	}
 	return b, devices, nil
-}
-
-// domainGroups is the outermost group of each domain of the catalogue.
-func domainGroups() (map[string]string, error) {
-	catalog, err := domain.Load()
-	if err != nil {
-		return nil, err
-	}
-	groups := map[string]string{}
-	for _, d := range catalog.Domains() {
-		groups[d.Name] = d.Group
-	}
-	return groups, nil
 }
 
 // modelConfig reads -config, and makes it one of trained weights in f32.

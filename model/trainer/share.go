@@ -45,7 +45,7 @@ func (t *Trainer) commonParts(s Share, owned []bool) []common {
 	if s.Groups == 0 {
 		return all
 	}
-	group := func(e int) string { return t.Groups[t.Model.Router.Domains[e]] }
+	group := func(e int) string { return t.groups[t.Model.Router.Domains[e]] }
 	var seen []string
 	for e := range owned {
 		name := ""

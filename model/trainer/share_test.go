@@ -63,7 +63,7 @@ func gradient(t *testing.T, l *learner, batch rowsOfBatch, stack string) [][]flo
 func TestShare(t *testing.T) {
 	const lr, stack, tensor = 0.01, "backbone.encoders.layers.0.mixer.in_proj.weight", ".layers.0.mixer.in_proj.weight"
 	c := tiny(mamba.Mamba2)
-	tr := Trainer{Config: Config{Model: c, Groups: map[string]string{"b": "g", "c": "g"}}}
+	tr := Trainer{Config: Config{Model: c}, groups: map[string]string{"b": "g", "c": "g"}}
 	tr.Model.Router.Domains = []string{"", "a", "b", "c"}
 	owned := []bool{false, true, true, true}
 	parts := tr.commonParts(Share{All: 2, Groups: 0.5}, owned)

@@ -26,7 +26,6 @@ type Config struct {
 	Plan        Plan
 	Data        string                       // folder of prepared data
 	Start       Params                       // of the model, or of its plain base to be grown; nil draws them
-	Groups      map[string]string            // the group of domains that each is of, for plans that share by groups; a domain may have none
 	Devices     int                          // that share a batch, the first of the back end; 0 is 1
 	Checkpoints *ckpt.Manager                // nil keeps none
 	Spread      *Spread                      // hands branches to workers; nil trains them here
@@ -44,7 +43,8 @@ const maxSkipped = 10
 // Trainer trains one model.
 type Trainer struct {
 	Config
-	domains  []string // of the data
+	domains  []string          // of the data
+	groups   map[string]string // of domains that are in one
 	legs     []leg
 	identity string // of plan and model
 	params   Params // the model as of the last leg's end, or its plain base until the swarm is made
@@ -103,9 +103,10 @@ func New(c Config) (*Trainer, error) {
 	if have, need := c.Model.Base.VocabSize, manifest.Tokenizer.VocabSize; need > have {
 		return nil, fmt.Errorf("the data's tokenizer has %d ids, the model's vocabulary %d: prepare the data with the model's tokenizer", need, have)
 	}
-	t := &Trainer{Config: c}
+	t := &Trainer{Config: c, groups: map[string]string{}}
 	for _, d := range manifest.Domains {
 		t.domains = append(t.domains, d.Name)
+		t.groups[d.Name] = d.Group
 	}
 	_, held := manifest.Split(data.Valid)
 	if !held && slices.ContainsFunc(c.Plan.Phases, func(p Phase) bool { return p.Patience > 0 }) {

@@ -85,8 +85,7 @@ func run(t *testing.T, b compute.Backend, dir, folder string, plan Plan, stop in
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var records []telemetry.Record
-	groups := map[string]string{"birds": "nature", "stars": "nature", "law": "society"}
-	tr, err := New(Config{Backend: b, Model: trained(), Plan: plan, Data: folder, Groups: groups, Checkpoints: m, Record: func(r telemetry.Record) error {
+	tr, err := New(Config{Backend: b, Model: trained(), Plan: plan, Data: folder, Checkpoints: m, Record: func(r telemetry.Record) error {
 		records = append(records, r)
 		if r.Step == stop {
 			cancel()
