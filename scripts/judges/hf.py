@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, HfFileSystem, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError)
+from huggingface_hub.utils import paginate
 
 work = Path(os.environ["WORK"]) / os.environ["NAME"]
 endpoint = os.environ["HF_ENDPOINT"]
@@ -77,6 +78,31 @@ assert {s.rfilename: s for s in info.siblings}["model.bin"].lfs.sha256
 assert api.model_info(repo, expand=["likes"]).likes == 0
 assert repo in [m.id for m in api.list_models(author="alice", search=os.environ["NAME"], filter="a-tag")]
 assert repo not in [m.id for m in api.list_models(filter="other")]
+
+# Listings of more than one page: 1,200 files with odd names in one folder, exactly
+# one page of them in another, more than 1,000 commits (of judges/hf.sh), repos.
+paged = repo + "-paged"
+d = {f"d/n {i:04} ü#%+&=.txt" for i in range(1200)}
+e = {f"e/{i:04}/x" for i in range(1000)}
+api.create_commit(paged, operations=[CommitOperationAdd(p, p.encode()) for p in sorted(d | e)], commit_message="many")
+folders = {"d", "e"} | {p[:-2] for p in e}
+for where, recursive, want in (
+        (None, False, {".gitattributes", "d", "e"}), (None, True, {".gitattributes"} | d | e | folders),
+        ("d", False, d), ("d", True, d), ("e", False, {p[:-2] for p in e}), ("e", True, e | {p[:-2] for p in e})):
+    got = [i.path for i in api.list_repo_tree(paged, where, recursive=recursive)]
+    assert len(got) == len(set(got)) and set(got) == want, (where, recursive, len(got), len(want))
+got = [i for i in api.list_repo_tree(paged, "d", expand=True)]
+assert {i.path for i in got} == d and len(got) == len(d) and {i.last_commit.title for i in got} == {"many"}
+assert sorted(api.list_repo_files(paged)) == sorted(d | e | {".gitattributes"})
+assert len(api.model_info(paged, files_metadata=True).siblings) == 2201
+for at in ("d/n 0999 ü#%+&=.txt", "d/n 1000 ü#%+&=.txt"):
+    assert Path(api.hf_hub_download(paged, at, cache_dir=work / "c5")).read_text() == at
+titles = [c.title for c in api.list_repo_commits(paged, revision="long")]
+assert titles == [f"commit {i}" for i in range(1100, 0, -1)], len(titles)
+here = [m.id for m in api.list_models()]
+got = [m["id"] for m in paginate(f"{endpoint}/api/models", params={"limit": 1}, headers=api._build_hf_headers())]
+assert got == here and {repo, paged} <= set(got), (got, here)
+api.delete_repo(paged)
 
 # Single operations.
 head = api.model_info(repo).sha

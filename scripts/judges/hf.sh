@@ -7,6 +7,8 @@ for version in 2.4.0 1.19.0; do
 	export HF_ENDPOINT=$HUB HF_TOKEN=$TOKEN HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1
 	export HF_HOME=$WORK/home-$version PATH=$venv/bin:$PATH NAME=m-${version//./-}
 	say "huggingface_hub $version: API"
+	"$MES" repo create "alice/$NAME-paged" >/dev/null
+	long_history "alice/$NAME-paged" 1100
 	"$venv/bin/python" -W ignore scripts/judges/hf.py
 	say "huggingface_hub $version: command line"
 	folder=$WORK/folder-$version

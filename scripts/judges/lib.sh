@@ -45,7 +45,7 @@ npm_client() {
 		rm -rf "$folder"
 		mkdir -p "$folder"
 		cp scripts/judges/npm/package.json "$lock" "$folder" &&
-			npm ci --silent --no-audit --no-fund --prefix "$folder" >&2 &&
+			(cd "$folder" && npm ci --silent --no-audit --no-fund >&2) &&
 			cp "$lock" "$folder/installed" || exit 1
 	fi
 	echo "$folder"
@@ -92,6 +92,18 @@ hub_start() {
 	HUB=$(head -n 1 "$WORK/hub.address")
 	[ -n "$HUB" ] || { echo "the hub did not start" >&2; exit 1; }
 	export HUB TOKEN BOB WORK
+}
+
+# long_history REPO COUNT pushes so many commits to the branch `long` of alice's repo.
+long_history() {
+	local dir
+	dir=$(mktemp -d "$WORK/long.XXXXXX")
+	git init -q "$dir"
+	for n in $(seq "$2"); do
+		printf 'commit refs/heads/long\ncommitter alice <alice@example.org> %d +0000\ndata <<END\ncommit %d\nEND\n' $((1700000000 + n)) "$n"
+		printf 'M 100644 inline n.txt\ndata <<END\n%d\nEND\n' "$n"
+	done | git -C "$dir" fast-import --quiet
+	git -C "$dir" push -q "${HUB/:\/\//://alice:$TOKEN@}/$1" long
 }
 
 # hub_fsck checks what the judge left behind.

@@ -56,6 +56,30 @@ await hub.uploadFile({ ...at, repo, branch: "side", useXet: false, file: { path:
 assert.equal(await text(await hub.downloadFile({ ...at, repo, path: "side.txt", revision: "side" })), "side");
 await hub.deleteBranch({ ...at, repo, branch: "side" });
 
+// Listings of more than one page; npm.sh made the 1,100 commits.
+const paged = { type: "model", name: "alice/js-paged" };
+const many = Array.from({ length: 1200 }, (_, i) => `d/n ${String(i).padStart(4, "0")} ü#%+&=.txt`);
+const page = Array.from({ length: 1000 }, (_, i) => `e/${String(i).padStart(4, "0")}.txt`);
+await hub.uploadFiles({
+	...at, repo: paged, useXet: false, commitTitle: "many",
+	files: [...many, ...page].map((path) => ({ path, content: new Blob([path]) })),
+});
+const listed = async (options) => (await all(hub.listFiles({ ...at, repo: paged, ...options }))).map((f) => f.path);
+assert.deepEqual(await listed({}), [".gitattributes", "d", "e"]);
+assert.deepEqual((await listed({ recursive: true })).sort(), [".gitattributes", "d", "e", ...many, ...page].sort());
+assert.deepEqual(await listed({ path: "d" }), many);
+assert.deepEqual(await listed({ path: "e" }), page);
+assert.deepEqual(await listed({ path: "d", recursive: true, expand: true }), many);
+assert.equal(await text(await hub.downloadFile({ ...at, repo: paged, path: page[999] })), page[999]);
+const history = (await all(hub.listCommits({ ...at, repo: paged, revision: "long" }))).map((c) => c.title);
+assert.deepEqual(history, Array.from({ length: 1100 }, (_, i) => `commit ${1100 - i}`));
+assert.equal(await hub.countCommits({ ...at, repo: paged, revision: "long" }), 1100);
+const names = async (options) => (await all(hub.listModels({ ...at, ...options }))).map((m) => m.name);
+const small = (url, init) => fetch(String(url).replace("limit=500", "limit=1"), init); // pages of one repo
+assert.deepEqual(await names({ fetch: small }), await names({}));
+assert.equal((await names({ fetch: small })).length, 2);
+await hub.deleteRepo({ ...at, repo: paged });
+
 const pr = await hub.commit({
 	...at, repo, useXet: false, title: "a pull request", isPullRequest: true,
 	operations: [{ operation: "addOrUpdate", path: "pr.txt", content: new Blob(["pr"]) }],
