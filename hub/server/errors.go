@@ -12,6 +12,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
 	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+	"github.com/mamba-encoder-swarm/mes/hub/server/patterns"
 )
 
 // Error is an answer that is not a success. Code goes out as X-Error-Code,
@@ -76,7 +77,7 @@ func asError(err error) (*Error, bool) {
 		return errStale, false
 	case errors.Is(err, gitrepo.ErrExists):
 		return conflict("Reference already exists: %s", after(err, gitrepo.ErrExists)), false
-	case errors.Is(err, gitrepo.ErrPath), errors.Is(err, gitrepo.ErrClash):
+	case errors.Is(err, gitrepo.ErrPath), errors.Is(err, gitrepo.ErrClash), errors.Is(err, patterns.ErrTooMuch):
 		return invalid("%v", err), false
 	case errors.Is(err, gitrepo.ErrRefName), errors.Is(err, meta.ErrName):
 		return badRequest("%v", err), false

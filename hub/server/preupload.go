@@ -7,14 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"strings"
 	"unicode/utf8"
 
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
-
 	"github.com/mamba-encoder-swarm/mes/hub/server/gitrepo"
-	"github.com/mamba-encoder-swarm/mes/hub/server/lfs"
 	"github.com/mamba-encoder-swarm/mes/hub/server/meta"
+	"github.com/mamba-encoder-swarm/mes/hub/server/patterns"
 )
 
 // preupload tells a client for each file whether it is a large one, whether
@@ -51,7 +48,14 @@ func (c *call) preupload() error {
 	if err != nil {
 		return err
 	}
-	large, ignored := lfs.ParseAttributes(attributes), ignorer(ignore)
+	large, err := patterns.ParseAttributes(attributes)
+	if err != nil {
+		return err
+	}
+	ignored, err := patterns.ParseIgnore(ignore)
+	if err != nil {
+		return err
+	}
 	answers := make([]map[string]any, 0, len(req.Files))
 	for _, f := range req.Files {
 		if err := gitrepo.CheckPath(f.Path); err != nil {
@@ -61,11 +65,19 @@ func (c *call) preupload() error {
 		if err != nil {
 			return badRequest("The sample of %s is not base64", headerText(f.Path))
 		}
+		isLarge, err := large.LFS(f.Path)
+		if err != nil {
+			return err
+		}
+		leave, err := ignored.Ignored(f.Path)
+		if err != nil {
+			return err
+		}
 		mode := "regular"
-		if f.Size > 0 && (f.Size >= maxRegular || large.LFS(f.Path) || isBinary(sample)) {
+		if f.Size > 0 && (f.Size >= maxRegular || isLarge || isBinary(sample)) {
 			mode = "lfs"
 		}
-		answer := map[string]any{"path": f.Path, "uploadMode": mode, "shouldIgnore": ignored(f.Path)}
+		answer := map[string]any{"path": f.Path, "uploadMode": mode, "shouldIgnore": leave}
 		if oid, err := c.present(head, f.Path); err != nil {
 			return err
 		} else if oid != "" {
@@ -131,31 +143,6 @@ func isBinary(sample []byte) bool {
 		sample = sample[:len(sample)-1]
 	}
 	return true
-}
-
-// ignorer matches paths with a .gitignore file.
-func ignorer(text []byte) func(path string) bool {
-	var patterns []gitignore.Pattern
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" || line[0] == '#' || len(line) > 256 || strings.Count(line, "**") > 4 || len(patterns) == maxPageItems {
-			continue
-		}
-		patterns = append(patterns, gitignore.ParsePattern(line, nil))
-	}
-	if len(patterns) == 0 {
-		return func(string) bool { return false }
-	}
-	m := gitignore.NewMatcher(patterns)
-	return func(path string) bool {
-		parts := strings.Split(path, "/")
-		for n := 1; n < len(parts); n++ {
-			if m.Match(parts[:n], true) {
-				return true
-			}
-		}
-		return m.Match(parts, false)
-	}
 }
 
 func sha256Hex(data []byte) string {

@@ -66,6 +66,18 @@ func TestPreupload(t *testing.T) {
 		asked{"a.txt", "text", 4, "regular", true, ""},
 		asked{"a.md", "text", 4, "lfs", false, ""},
 		asked{"a.safetensors", "text", 4, "regular", false, ""})
+	var many []any
+	for i := range 20 {
+		many = append(many, map[string]any{"path": fmt.Sprintf("%s/%d", strings.Repeat("a", 250), i), "size": 1, "sample": ""})
+	}
+	for name, end := range map[string]string{"gitIgnore": "\n", "gitAttributes": " filter=lfs\n"} {
+		for _, rules := range []string{strings.Repeat("/"+strings.Repeat("*a", 100)+"b*/*"+end, 1000), strings.Repeat("a"+end, 1001)} {
+			r := h.want(422, "alice", "POST", "/api/models/alice/m/preupload/main", map[string]any{"files": many, name: rules})
+			if text := field[string](h, r, "error"); !strings.Contains(text, "."+strings.ToLower(name)) {
+				t.Errorf("%s: %s", name, text)
+			}
+		}
+	}
 }
 
 func TestValidateYAML(t *testing.T) {

@@ -1,6 +1,5 @@
-// Package lfs keeps large files by their sha256 and knows the two small texts
-// that go with them: the pointer that stands in a commit, and .gitattributes,
-// which says what files are large.
+// Package lfs keeps large files by their sha256 and knows the pointer that stands
+// for one in a commit.
 //
 // A file is written under a temporary name, hashed on the way, compared with the
 // hash and size that were announced, synced and renamed: what lies under a hash
