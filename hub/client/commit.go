@@ -209,7 +209,7 @@ func contentOf(i *item) (string, error) {
 	h, _ := newHash(i.hash, int64(len(data)))
 	h.Write(data)
 	if hex.EncodeToString(h.Sum(nil)) != i.hash {
-		return "", fmt.Errorf("%s changed while it was uploaded, upload it again", i.Path)
+		return "", changedError(i.Path)
 	}
 	return base64.StdEncoding.EncodeToString(data), nil
 }

@@ -288,19 +288,17 @@ func (c *Client) intoCache(ctx context.Context, s *store, commit, name, etag str
 	temp := blobsDir + "/" + blob + partSuffix
 	if unlock != nil {
 		defer unlock()
-	} else {
-		temp = blobsDir + "/" + blob + "." + randomHex() + partSuffix
+	}
+	if _, clear := begun(s.root, temp); unlock == nil || !clear {
+		temp = ownName(temp)
 		defer func() { _ = s.root.Remove(temp) }() // nobody would find it again
 	}
 	info, err := s.root.Lstat(blobsDir + "/" + blob)
 	fresh := errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() != size
 	if fresh {
 		w := want{path: name, url: c.resolve(s.repo, commit, name), etag: etag, size: size}
-		if err := c.fetch(ctx, s.root, temp, w, m); err != nil {
+		if err := c.fetch(ctx, s.root, temp, blobsDir+"/"+blob, w, m); err != nil {
 			return err
-		}
-		if err := s.root.Rename(temp, blobsDir+"/"+blob); err != nil {
-			return fmt.Errorf("name the blob of %s: %w", name, err)
 		}
 	}
 	m.set(name, size, size)

@@ -39,6 +39,7 @@ type fakeHub struct {
 	calls     []string
 	auth      map[string]string // path → Authorization of the last request
 	noOID     bool
+	trusting  bool   // stores objects without a look at their hash
 	cdn       string // other host that LFS files are redirected to
 	afterSent func() // called after a commit is made and before it is answered
 }
@@ -424,7 +425,7 @@ func (h *fakeHub) object(w http.ResponseWriter, r *http.Request, name string) {
 			data = append(data, part...)
 		}
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != name {
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != name && !h.trusting {
 		refuse(w, http.StatusUnprocessableEntity, "", `{"error":"sha256 differs"}`)
 		return
 	}

@@ -25,12 +25,15 @@ type want struct {
 	size int64
 }
 
-// fetch brings a file below root under the name temp, and returns when its content
-// is checked and synced. What an earlier attempt left there is used. Content with
-// another hash is set aside, and fetched once more.
-func (c *Client) fetch(ctx context.Context, root *os.Root, temp string, w want, m *meter) error {
+// fetch brings a file below root under the name target, by way of temp, when its
+// content is checked and synced. What an earlier attempt left in temp is used. Content
+// with another hash is set aside, and fetched once more.
+func (c *Client) fetch(ctx context.Context, root *os.Root, temp, target string, w want, m *meter) error {
 	for attempt := 0; ; attempt++ {
-		err := c.fill(ctx, root, temp, w, m)
+		checked, err := c.fill(ctx, root, temp, w, m)
+		if err == nil {
+			err = settle(root, temp, target, w, checked)
+		}
 		var bad *MismatchError
 		if !errors.As(err, &bad) {
 			return err
@@ -48,42 +51,53 @@ func (c *Client) fetch(ctx context.Context, root *os.Root, temp string, w want, 
 	}
 }
 
-// fill fetches what temp lacks and checks the whole.
-func (c *Client) fill(ctx context.Context, root *os.Root, temp string, w want, m *meter) (err error) {
+// fill fetches what temp lacks and checks the whole. The file is as it was looked at
+// when nothing more was to be written.
+func (c *Client) fill(ctx context.Context, root *os.Root, temp string, w want, m *meter) (checked fs.FileInfo, err error) {
+	old, clear := begun(root, temp)
+	if !clear {
+		return nil, fmt.Errorf("write %s: %s is another user's and cannot be removed", w.path, temp)
+	}
 	f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
+		return nil, fmt.Errorf("write %s: %w", w.path, err)
 	}
 	defer func() {
 		if closeErr := f.Close(); err == nil {
 			err = closeErr
 		}
 	}()
+	if old {
+		if err := likeNew(root, f, temp); err != nil {
+			return nil, fmt.Errorf("write %s: %w", w.path, err)
+		}
+	}
 	t := &transfer{c: c, root: root, side: temp + ".json", f: f, want: w, meter: m, address: w.url}
 	if err := t.resume(); err != nil {
-		return err
+		return nil, err
 	}
 	sum := make(chan string, 1)
 	go func() { sum <- t.hash() }()
 	err = t.run(ctx)
 	t.parts.end()
+	checked, statErr := f.Stat()
 	got := <-sum
 	if err != nil {
 		if saveErr := t.parts.save(root, t.side, w.etag, true); saveErr != nil {
 			c.log.Warn("how far a download is could not be noted", "file", w.path, "reason", saveErr.Error())
 		}
-		return err
+		return nil, err
 	}
 	if err := t.check(got); err != nil {
-		return err
+		return nil, err
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
+	if err := errors.Join(statErr, f.Sync()); err != nil {
+		return nil, fmt.Errorf("write %s: %w", w.path, err)
 	}
 	if err := root.Remove(t.side); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the notes of %s: %w", w.path, err)
+		return nil, fmt.Errorf("remove the notes of %s: %w", w.path, err)
 	}
-	return nil
+	return checked, nil
 }
 
 // transfer is one file on its way.
@@ -276,30 +290,6 @@ func (t *transfer) redirectTo(address string) {
 	t.mu.Lock()
 	t.address = address
 	t.mu.Unlock()
-}
-
-// contentRange reads "bytes 0-9/10", with the end behind the last byte and -1 for
-// an unknown total.
-func contentRange(header string) (start, end, total int64, err error) {
-	fail := fmt.Errorf("the range %q of the answer cannot be read", header)
-	rest, ok := strings.CutPrefix(strings.TrimSpace(header), "bytes ")
-	span, size, ok2 := strings.Cut(rest, "/")
-	first, last, ok3 := strings.Cut(span, "-")
-	if !ok || !ok2 || !ok3 {
-		return 0, 0, 0, fail
-	}
-	total = -1
-	if size != "*" {
-		if total, err = strconv.ParseInt(size, 10, 63); err != nil {
-			return 0, 0, 0, fail
-		}
-	}
-	start, err1 := strconv.ParseInt(first, 10, 63)
-	end, err2 := strconv.ParseInt(last, 10, 62)
-	if err1 != nil || err2 != nil || start < 0 || end < start || total >= 0 && end >= total {
-		return 0, 0, 0, fail
-	}
-	return start, end + 1, total, nil
 }
 
 // buffers are shared by all transfers: a hundred at once need as many for writing,

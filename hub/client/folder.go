@@ -39,7 +39,11 @@ func Folder(dir, prefix string, include, exclude []string) ([]File, error) {
 		if !info.Mode().IsRegular() {
 			return nil // sockets and pipes
 		}
-		files = append(files, File{Path: strings.TrimPrefix(path.Join(prefix, name), "/"), Local: filepath.Join(dir, filepath.FromSlash(name))})
+		files = append(files, File{
+			Path:  strings.TrimPrefix(path.Join(prefix, name), "/"),
+			Local: filepath.Join(dir, filepath.FromSlash(name)),
+			dir:   dir, name: filepath.FromSlash(name),
+		})
 		return nil
 	})
 	if err != nil {

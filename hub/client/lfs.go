@@ -137,6 +137,11 @@ func (u *upload) sendObject(ctx context.Context, i *item, o lfsObject) (sent boo
 	} else {
 		err = u.put(ctx, i, to)
 	}
+	if ctx.Err() == nil {
+		if changed := i.changed(); changed != nil {
+			return false, changed
+		}
+	}
 	if err != nil {
 		return false, err
 	}

@@ -151,6 +151,18 @@ func partName(name, etag string) string {
 	return path.Join(metaDir, "download", path.Dir(name), base64.URLEncoding.EncodeToString(short[:])+"."+etag+partSuffix)
 }
 
+// lock takes the lock of a file, the same that huggingface_hub takes: two programs that
+// wrote to one part would each check what the other still changes.
+func (l local) lock(ctx context.Context, name, temp string) (unlock func(), err error) {
+	warn := func(what string) { l.c.log.Warn("a lock is not used, the download does without", "lock", what) }
+	f, err := openLock(l.root, metaDir+"/download/"+name+".lock")
+	if err != nil {
+		warn(err.Error())
+		return nil, nil
+	}
+	return take(ctx, f, name, lockStale, func() string { return partsOf(l.root, path.Dir(temp), path.Base(temp)) }, warn)
+}
+
 // bring fetches one file and notes it.
 func (l local) bring(ctx context.Context, e Entry, m *meter) error {
 	if err := l.root.MkdirAll(path.Dir(e.Path), 0o777); err != nil {
@@ -160,12 +172,24 @@ func (l local) bring(ctx context.Context, e Entry, m *meter) error {
 	if err := l.root.MkdirAll(path.Dir(temp), 0o777); err != nil {
 		return fmt.Errorf("make the folder of notes of %s: %w", e.Path, err)
 	}
-	w := want{path: e.Path, url: l.c.resolve(l.repo, l.commit, e.Path), etag: e.Hash(), size: e.Size}
-	if err := l.c.fetch(ctx, l.root, temp, w, m); err != nil {
+	unlock, err := l.lock(ctx, e.Path, temp)
+	if err != nil {
 		return err
 	}
-	if err := l.root.Rename(temp, e.Path); err != nil {
-		return fmt.Errorf("name %s: %w", e.Path, err)
+	if unlock != nil {
+		defer unlock()
+		if l.has(e) { // another process brought it
+			m.set(e.Path, e.Size, e.Size)
+			return nil
+		}
+	}
+	if _, clear := begun(l.root, temp); unlock == nil || !clear {
+		temp = ownName(temp)
+		defer func() { _ = l.root.Remove(temp) }() // nobody would find it again
+	}
+	w := want{path: e.Path, url: l.c.resolve(l.repo, l.commit, e.Path), etag: e.Hash(), size: e.Size}
+	if err := l.c.fetch(ctx, l.root, temp, e.Path, w, m); err != nil {
+		return err
 	}
 	m.set(e.Path, e.Size, e.Size)
 	now := float64(time.Now().UnixMicro()) / 1e6

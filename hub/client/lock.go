@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"time"
 )
@@ -18,16 +20,20 @@ const (
 	lockStale = time.Minute // its holder shows no progress for so long
 )
 
-// lock takes the lock of a blob, the same that huggingface_hub takes. Nothing
-// relies on it: without it a download only does not resume, and is not shared. So
-// it ends without a lock (a nil unlock) where there are none, and when its holder
-// makes no progress.
+// lock takes the lock of a blob, the same that huggingface_hub takes.
 func (s *store) lock(ctx context.Context, etag string, warn func(string)) (unlock func(), err error) {
 	f, name, err := s.openLock(etag)
 	if err != nil {
 		warn(err.Error()) // a cache that others write to; whether we can is seen next
 		return nil, nil
 	}
+	return take(ctx, f, name, s.stale, func() string { return partsOf(s.root, blobsDir, etag) }, warn)
+}
+
+// take takes a lock. Nothing relies on it: without it a download only does not resume,
+// and is not shared. So it ends without a lock (a nil unlock) where there are none, and
+// when its holder makes no progress.
+func take(ctx context.Context, f *os.File, name string, stale time.Duration, progress func() string, warn func(string)) (unlock func(), err error) {
 	seen, since := "", time.Now()
 	for {
 		switch held, err := tryLock(f); {
@@ -40,10 +46,10 @@ func (s *store) lock(ctx context.Context, etag string, warn func(string)) (unloc
 		case held:
 			return func() { _ = f.Close() }, nil // closing lets go
 		}
-		if now := s.partsOf(etag); now != seen {
+		if now := progress(); now != seen {
 			seen, since = now, time.Now()
 		}
-		if time.Since(since) > s.stale {
+		if time.Since(since) > stale {
 			warn(name + " is held by a process that makes no progress")
 			_ = f.Close()
 			return nil, nil
@@ -62,21 +68,37 @@ func (s *store) openLock(etag string) (*os.File, string, error) {
 		return nil, "", err
 	}
 	defer cache.Close()
-	dir := locksDir + "/" + s.repo.folder()
-	if err := cache.MkdirAll(dir, 0o777); err != nil {
-		return nil, "", fmt.Errorf("make the folder of locks: %w", err)
-	}
-	name := dir + "/" + etag + ".lock"
-	f, err := cache.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o664)
-	if err != nil {
-		return nil, "", fmt.Errorf("open the lock %s: %w", name, err)
-	}
-	return f, name, nil
+	name := locksDir + "/" + s.repo.folder() + "/" + etag + ".lock"
+	f, err := openLock(cache, name)
+	return f, name, err
 }
 
-// partsOf describes how far the downloads of a blob are.
-func (s *store) partsOf(etag string) string {
-	dir, err := s.root.Open(blobsDir)
+// openLock opens a lock, and makes it where there is none. A group that shares a folder
+// shares its locks, so a new one gets the mode that huggingface_hub gives it, whatever
+// the umask.
+func openLock(root *os.Root, name string) (*os.File, error) {
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return nil, fmt.Errorf("make the folder of locks: %w", err)
+	}
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o664)
+	if err == nil {
+		_ = f.Chmod(0o664) // without it others do without the lock
+		return f, nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		if f, err = root.OpenFile(name, os.O_RDWR, 0); errors.Is(err, fs.ErrPermission) {
+			f, err = root.Open(name) // another user's: most file systems lock it for readers too
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the lock %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// partsOf describes how far the downloads are whose parts have names that begin so.
+func partsOf(root *os.Root, folder, begin string) string {
+	dir, err := root.Open(folder)
 	if err != nil {
 		return ""
 	}
@@ -84,7 +106,7 @@ func (s *store) partsOf(etag string) string {
 	entries, _ := dir.ReadDir(-1)
 	var b strings.Builder
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), etag) {
+		if !strings.HasPrefix(e.Name(), begin) {
 			continue
 		}
 		if info, err := e.Info(); err == nil {

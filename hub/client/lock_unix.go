@@ -4,6 +4,7 @@ package client
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -20,4 +21,10 @@ func tryLock(f *os.File) (bool, error) {
 		return false, errNoLocks
 	}
 	return false, err
+}
+
+// owned reports whether a file is ours and has no other name.
+func owned(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid() && stat.Nlink == 1
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 )
 
 // ReadRange reads the bytes of a commit's file from one offset up to another, or up
@@ -53,4 +55,28 @@ func (t *transfer) piece(ctx context.Context, k call, from, to int64) ([]byte, e
 	data := make([]byte, to-from)
 	_, err = io.ReadFull(resp.Body, data)
 	return data, err
+}
+
+// contentRange reads "bytes 0-9/10", with the end behind the last byte and -1 for
+// an unknown total.
+func contentRange(header string) (start, end, total int64, err error) {
+	fail := fmt.Errorf("the range %q of the answer cannot be read", header)
+	rest, ok := strings.CutPrefix(strings.TrimSpace(header), "bytes ")
+	span, size, ok2 := strings.Cut(rest, "/")
+	first, last, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, 0, fail
+	}
+	total = -1
+	if size != "*" {
+		if total, err = strconv.ParseInt(size, 10, 63); err != nil {
+			return 0, 0, 0, fail
+		}
+	}
+	start, err1 := strconv.ParseInt(first, 10, 63)
+	end, err2 := strconv.ParseInt(last, 10, 62)
+	if err1 != nil || err2 != nil || start < 0 || end < start || total >= 0 && end >= total {
+		return 0, 0, 0, fail
+	}
+	return start, end + 1, total, nil
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,10 @@ type File struct {
 	Path  string // in the repository
 	Local string
 	Bytes []byte
+
+	// Of a file that Folder listed: it is opened by its name in the folder, so that
+	// no link put there meanwhile leads out.
+	dir, name string
 }
 
 // UploadOptions says what to upload and how to commit it.
@@ -96,46 +99,6 @@ type upload struct {
 
 	mu   sync.Mutex
 	made Commit
-}
-
-// item is a file or a deletion.
-type item struct {
-	File
-	size   int64
-	remove bool // Path may end in a slash
-	lfs    bool
-	hash   string // sha256 or git's blob id
-}
-
-// content is read from the start, and at any place.
-type content interface {
-	io.ReadCloser
-	io.ReaderAt
-}
-
-// memory is content that has no file.
-type memory struct{ *bytes.Reader }
-
-func (memory) Close() error { return nil }
-
-// open opens the content.
-func (i *item) open() (content, error) {
-	if i.Local == "" {
-		return memory{bytes.NewReader(i.Bytes)}, nil
-	}
-	f, err := os.Open(i.Local)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && info.Size() != i.size {
-		err = fmt.Errorf("%s changed while it was uploaded, upload it again", i.Local)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // collect checks names and measures files.
@@ -348,21 +311,4 @@ func (u *upload) storedAt(ctx context.Context, commit string, items []*item) (ma
 		stored[e.Path] = e.Hash()
 	}
 	return stored, nil
-}
-
-// measure computes the hash.
-func (i *item) measure() error {
-	r, err := i.open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	kind := strings.Repeat("0", 40)
-	if i.lfs {
-		kind = strings.Repeat("0", 64)
-	}
-	if i.hash, err = hashOf(r, kind, i.size); err != nil {
-		return fmt.Errorf("read %s: %w", i.Path, err)
-	}
-	return nil
 }

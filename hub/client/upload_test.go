@@ -283,28 +283,6 @@ func TestCardIsCheckedFirst(t *testing.T) {
 	}
 }
 
-func TestChangedWhileUploaded(t *testing.T) {
-	for _, name := range []string{"a.txt", "x.bin"} {
-		for _, to := range []string{"longer than before", "bef0re"} {
-			h := newFake(t)
-			h.put("models/acme/m", map[string]string{"old": "1"})
-			local := filepath.Join(t.TempDir(), name)
-			must(t, os.WriteFile(local, []byte("before"), 0o600))
-			h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
-				if strings.Contains(r.URL.Path, "/objects/batch") || strings.Contains(r.URL.Path, "/revision/") || strings.Contains(r.URL.Path, "/paths-info/") {
-					must(t, os.WriteFile(local, []byte(to), 0o600))
-				}
-				return w, false
-			}
-			h.noOID = true
-			_, err := h.client(nil).Upload(t.Context(), repoM, UploadOptions{Files: []File{{Path: name, Local: local}}})
-			if err == nil || h.commits("models/acme/m") != 1 {
-				t.Errorf("%s became %q: %v", name, to, err)
-			}
-		}
-	}
-}
-
 func TestUploadRefuses(t *testing.T) {
 	h := newFake(t)
 	h.put("models/acme/m", map[string]string{"old": "1"})

@@ -69,6 +69,21 @@ same "$src" "$dir"
 diff <(cd "$WORK/one/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) <(cd "$WORK/two/hub" && find . ! -path './.locks*' ! -name '*.json' | sort) ||
 	fail "the folders that both wrote differ"
 
+echo "both leave the same modes and links"
+# Python's own notes aside: when it looked for news, its lists (0600; ours have the mode of
+# the rest), and the list that it also keeps in a folder of plain files.
+modes() { (cd "$1" && find . ! -name '.check_for*' ! -path '*/trees/*.json' ! -path '*/huggingface/trees' -printf '%y %m %P %l\n' | sort -k3); }
+for mask in 022 002 077; do
+	(
+		umask "$mask"
+		HF_HOME=$WORK/mes-$mask "$MES" download "$repo" >/dev/null
+		HF_HOME=$WORK/hf-$mask python download "$repo" >/dev/null
+		HF_HOME=$WORK/mes-$mask "$MES" download -local-dir "$WORK/mes-$mask/folder" "$repo" >/dev/null
+		HF_HOME=$WORK/hf-$mask python download "$repo" --local-dir "$WORK/hf-$mask/folder" >/dev/null
+	)
+	diff <(modes "$WORK/mes-$mask") <(modes "$WORK/hf-$mask") || fail "with umask $mask the modes differ"
+done
+
 echo "Python downloads one file, mes reads it and names what is missing"
 export HF_HOME=$WORK/part
 python download "$repo" deep/1.txt >/dev/null
