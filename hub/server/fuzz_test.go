@@ -55,7 +55,7 @@ func FuzzFrontMatter(f *testing.F) {
 		}
 		begin := time.Now()
 		card, err := parseCard(yaml)
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("%d bytes took %s", len(yaml), took)
 		}
 		if err != nil {
@@ -236,7 +236,7 @@ func TestIgnoreRulesThatTakeLong(t *testing.T) {
 			t.Error("the long path is ignored")
 		}
 	}
-	if d := time.Since(began); d > 30*time.Second {
+	if d := time.Since(began); d > 3*time.Minute {
 		t.Errorf("two paths took %v", d)
 	}
 }

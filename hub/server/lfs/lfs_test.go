@@ -166,7 +166,7 @@ func FuzzAttributes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, path string) {
 		begin := time.Now()
 		ParseAttributes(text).LFS(path)
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("took %s", took)
 		}
 	})
