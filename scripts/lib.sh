@@ -17,6 +17,21 @@ die() {
 # have tells whether a command is on PATH.
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# again COMMAND... runs a command that asks a registry. Where CI=true it is tried four
+# times, with pauses, because one bad minute of a registry must not fail everything;
+# elsewhere once, because somebody reads its message.
+again() {
+	local pause
+	if [ "${CI:-}" = true ]; then
+		for pause in ${AGAIN_PAUSES:-5 20 60}; do
+			if "$@"; then return; fi
+			say "failed, once more in $pause s: $*"
+			sleep "$pause"
+		done
+	fi
+	"$@"
+}
+
 # sha256 prints the sha256 of standard input.
 sha256() { { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1; }
 

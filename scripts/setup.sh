@@ -61,7 +61,7 @@ build_tokenizers() {
 	cp scripts/libtokenizers/Cargo.toml scripts/libtokenizers/Cargo.lock "$work"
 	cp -R "$source/crates/tokenizers/src" "$work/src"
 	chmod -R u+w "$work/src" # the module cache is read-only, and so are its copies
-	cargo build --quiet --release --locked --manifest-path "$work/Cargo.toml" --target-dir "$work/target" ||
+	again cargo build --quiet --release --locked --manifest-path "$work/Cargo.toml" --target-dir "$work/target" ||
 		die 'cargo could not build libtokenizers.a: its message is above'
 	mv "$work/target/release/libtokenizers_ffi.a" "$tokenizers"
 }
@@ -114,7 +114,7 @@ wheel_plugin() {
 	have unzip || have python3 || die 'unzip is missing, which unpacks the XLA plugin: install it (Debian: apt-get install unzip)'
 	say "fetching the XLA CPU plugin, 63 MB"
 	echo "$wheel --hash=sha256:$wheel_sha256" >"$work/requirements.txt"
-	if ! $pip download --quiet --disable-pip-version-check --retries 1 --no-deps --require-hashes \
+	if ! again $pip download --quiet --disable-pip-version-check --retries 1 --no-deps --require-hashes \
 		--only-binary :all: --dest "$work" --requirement "$work/requirements.txt" 2>"$work/pip.log"; then
 		say "pip could not fetch $wheel: $(grep -v '^WARNING' "$work/pip.log" | head -n 1)"
 		return 1
@@ -130,10 +130,12 @@ wheel_plugin() {
 apt_install() {
 	[ "$(id -u)" = 0 ] && have apt-get || return 0
 	say "installing $1"
-	{ apt-get install -y --no-install-recommends "$1" ||
-		{ apt-get update && apt-get install -y --no-install-recommends "$1"; }; } >"$work/apt.log" 2>&1 ||
+	{ apt-get install -y --no-install-recommends "$1" || again apt_update_install "$1"; } >"$work/apt.log" 2>&1 ||
 		tail -n 5 "$work/apt.log" >&2
 }
+
+# apt_update_install is for a list of packages that is missing or old.
+apt_update_install() { apt-get update && apt-get install -y --no-install-recommends "$1"; }
 
 # setup_browser finds Chromium for the browser test, or installs the system's
 # package when root. In CI a missing browser is a failure.
@@ -167,11 +169,11 @@ need_tools
 mkdir -p .deps
 work=$(mktemp -d .deps/setup.XXXXXX)
 trap 'rm -rf "$work"' EXIT
-go mod download || die 'the Go modules could not be fetched: see the message above'
+again go mod download || die 'the Go modules could not be fetched: see the message above'
 setup_tokenizers
 setup_plugin
 if [ "${1:-}" = --test ]; then
-	go mod download -modfile=tools.mod || die 'the tools of tools.mod could not be fetched: see the message above'
+	again go mod download -modfile=tools.mod || die 'the tools of tools.mod could not be fetched: see the message above'
 	setup_browser
 fi
 if [ "${1:-}" = --judges ] || [ "${1:-}${CI:-}" = --testtrue ]; then setup_judges; fi

@@ -127,3 +127,17 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+// TestAgain: in CI a command that fails is run again, a few times.
+func TestAgain(t *testing.T) {
+	for _, c := range []struct{ ci, fails, want string }{
+		{"true", "0", "1 ok"}, {"true", "3", "4 ok"}, {"true", "9", "4 failed"}, {"", "1", "1 failed"},
+	} {
+		dir := t.TempDir()
+		out, err := shell(t, dir, "CI="+c.ci+" AGAIN_PAUSES='0 0 0' n=0\n"+`ask() { n=$((n + 1)); [ "$n" -gt `+c.fails+` ]; }
+if again ask; then echo "$n ok"; else echo "$n failed"; fi`)
+		if err != nil || !strings.HasSuffix(out, c.want+"\n") {
+			t.Errorf("CI=%q, %s failures: %v, printed %q; want %q", c.ci, c.fails, err, out, c.want)
+		}
+	}
+}

@@ -12,6 +12,7 @@
 # Exit codes: 0 the server answered, 1 it did not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib.sh # again
 
 say() { echo "space: $*" >&2; }
 die() {
@@ -27,7 +28,10 @@ port=${PORT:-7861}
 work=$(mktemp -d)
 server=''
 stop() {
-	if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
+	if [ -n "$server" ]; then
+		kill "$server" 2>/dev/null || true
+		wait "$server" 2>/dev/null || true
+	fi
 	chmod -R u+w "$work"
 	rm -rf "$work"
 }
@@ -52,22 +56,24 @@ if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$work"
 	user=(setpriv --reuid=1000 --regid=1000 --clear-groups)
 fi
-as() {
-	(cd "$work/home" && exec "${user[@]}" env -i HOME="$work/home" PATH="$(dirname "$(command -v go)"):/usr/bin:/bin" \
-		GOPROXY="$(go env GOPROXY)" GONOSUMDB="$(go env GONOSUMDB)" GOFLAGS=-modcacherw GOTOOLCHAIN=local "$@")
+as() { (become "$@"); }
+# become is as, in place of this shell: the id of what it starts is that of the command.
+become() {
+	cd "$work/home" && exec "${user[@]}" env -i HOME="$work/home" PATH="$(dirname "$(command -v go)"):/usr/bin:/bin" \
+		GOPROXY="$(go env GOPROXY)" GONOSUMDB="$(go env GONOSUMDB)" GOFLAGS=-modcacherw GOTOOLCHAIN=local "$@"
 }
 
 say "building as user $(as id -u)"
-as bash space/build.sh app
+again as bash space/build.sh app
 say 'starting'
-as env PORT="$port" MES_MODEL="$work/home/model" bash app/run.sh >"$work/log" 2>&1 &
+become env PORT="$port" MES_MODEL="$work/home/model" bash app/run.sh >"$work/log" 2>&1 &
 server=$!
-for _ in $(seq 120); do
+for _ in $(seq 600); do
 	if curl --silent --fail "http://127.0.0.1:$port/healthz" >/dev/null; then break; fi
 	kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; die 'the server ended'; }
 	sleep 0.5
 done
-answer=$(curl --silent --show-error --fail --no-buffer --max-time 120 "http://127.0.0.1:$port/api/generate" \
+answer=$(curl --silent --show-error --fail --no-buffer --max-time 600 "http://127.0.0.1:$port/api/generate" \
 	--header 'Content-Type: application/json' --data '{"prompt":"The history of","max_tokens":4}')
 case $answer in
 *'event: routing'*'event: token'*'event: done'*) say 'the server answers' ;;

@@ -20,7 +20,7 @@ func TestBrowserAddress(t *testing.T) {
 	const prompt = "The letter had come on Tuesday, and by Thursday the whole parish knew"
 	b.do(chromedp.Click(chromedp.CSS("#settings summary")), chromedp.SetValue(chromedp.CSS("#max_tokens"), "24"),
 		chromedp.SetValue(chromedp.CSS("#prompt"), prompt), chromedp.Click(chromedp.CSS("#generate-button")))
-	b.waitFor(2*time.Minute, `document.querySelector("#status").textContent.startsWith("Done")`)
+	b.waitFor(5*time.Minute, `document.querySelector("#status").textContent.startsWith("Done")`)
 	b.shot("address", true)
 	if got := b.text("#prompt-text"); got != prompt {
 		t.Errorf("the page shows the prompt as %q", got)

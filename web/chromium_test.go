@@ -47,12 +47,12 @@ func openTab(t *testing.T, url string, width, height int64) *tab {
 		t.Skip(missing)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(int(width), int(height)))
+		chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(2*time.Minute), chromedp.WindowSize(int(width), int(height)))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(cancel)
 
 	b := &tab{t: t, ctx: ctx, origin: url + "/"}
@@ -97,10 +97,10 @@ func eval[T any](b *tab, expression string) T {
 	return v
 }
 
-// wait polls until a JavaScript expression is true, for 20 s at most.
+// wait polls until a JavaScript expression is true, for two minutes at most.
 func (b *tab) wait(expression string) {
 	b.t.Helper()
-	b.waitFor(20*time.Second, expression)
+	b.waitFor(2*time.Minute, expression)
 }
 
 // waitFor is wait with another limit.

@@ -95,7 +95,7 @@ func TestBrowserRealSwarm(t *testing.T) {
 		b.do(chromedp.SetValue(chromedp.CSS("#"+field), value))
 	}
 	b.do(chromedp.SetValue(chromedp.CSS("#prompt"), prompt), chromedp.Click(chromedp.CSS("#generate-button")))
-	b.waitFor(2*time.Minute, `document.querySelector("#status").textContent.startsWith("Done")`)
+	b.waitFor(5*time.Minute, `document.querySelector("#status").textContent.startsWith("Done")`)
 	b.shot("real-swarm", true)
 	if diff := cmp.Diff(want.Text, b.text("#answer-text")); diff != "" {
 		t.Errorf("answer (-engine +page):\n%s", diff)
@@ -115,7 +115,7 @@ func TestBrowserRealSwarm(t *testing.T) {
 	b.checkClean()
 
 	b.do(chromedp.SetValue(chromedp.CSS("#max_tokens"), "4096"), chromedp.Click(chromedp.CSS("#generate-button")))
-	b.waitFor(time.Minute, `document.querySelector("#answer-text").textContent.length > 20`)
+	b.waitFor(5*time.Minute, `document.querySelector("#answer-text").textContent.length > 20`)
 	b.do(chromedp.Click(chromedp.CSS("#stop-button")))
 	b.wait(`document.querySelector("#status").textContent === "Stopped."`)
 }

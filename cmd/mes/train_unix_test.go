@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 )
 
 // trainConfig is a swarm of a generalist and two specialists.
@@ -96,24 +98,75 @@ func (r *trainings) args(out string) []string {
 	return []string{"train", "-backend", "go", "-config", r.path("config.json"), "-plan", r.path("plan.json"), "-data", r.path("data"), "-o", r.path(out)}
 }
 
+// process is a run in a process of its own.
+type process struct {
+	*exec.Cmd
+	messages bytes.Buffer
+	done     chan error // what Wait returned, once it has ended
+}
+
 // start begins a run, or goes on with it.
-func (r *trainings) start(out string) (*exec.Cmd, *bytes.Buffer) {
+func (r *trainings) start(out string) *process {
 	r.t.Helper()
-	cmd, messages := exec.Command(r.mes, r.args(out)...), &bytes.Buffer{}
-	cmd.Stderr = messages
-	if err := cmd.Start(); err != nil {
+	p := &process{Cmd: exec.Command(r.mes, r.args(out)...), done: make(chan error, 1)}
+	p.Stderr = &p.messages
+	if err := p.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { _ = cmd.Process.Kill() }) // one that has ended is none
-	return cmd, messages
+	r.t.Cleanup(func() { _ = p.Process.Kill() }) // one that has ended is none
+	go func() { p.done <- p.Wait() }()
+	return p
+}
+
+// killed holds that a process that has ended was killed.
+func (r *trainings) killed(p *process) {
+	r.t.Helper()
+	if p.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		r.t.Fatalf("it ended by itself: %s", &p.messages)
+	}
+}
+
+// through tells whether a test's run has done its last step, and then begins a new one:
+// it was quicker than what should have broken it off, and shows nothing.
+func (r *trainings) through() bool {
+	r.t.Helper()
+	if strings.Count(r.progress(), "\n") < trainSteps {
+		return false
+	}
+	if err := os.RemoveAll(r.path(r.run)); err != nil {
+		r.t.Fatal(err)
+	}
+	return true
+}
+
+// tries is how often a run is begun to break it off before its end.
+const tries = 40
+
+// breakOff kills a run that has some checkpoints.
+func (r *trainings) breakOff() {
+	r.t.Helper()
+	for range tries {
+		p := r.start(r.run)
+		r.until("checkpoints", func() bool {
+			return len(p.done) > 0 || strings.Contains(r.names(r.run+"/checkpoints/steps"), " ")
+		})
+		_ = p.Process.Kill()
+		if err := <-p.done; err != nil {
+			r.killed(p)
+		}
+		if !r.through() {
+			return
+		}
+	}
+	r.t.Fatal("the run is always through before it can be killed")
 }
 
 // until waits for something that a run does; it fails if that never happens.
 func (r *trainings) until(what string, happens func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !happens(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !happens(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("%s: not in two minutes", what)
+			r.t.Fatalf("%s: not in five minutes", what)
 		}
 	}
 }
@@ -203,28 +256,27 @@ func TestTrain(t *testing.T) {
 func trainKilled(r *trainings) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	killed, writing := 0, 0
-	for killed < 12 {
+	for try := 0; try < tries && killed < 12; try++ {
 		left, steps := r.names(r.run+"/checkpoints/tmp"), r.names(r.run+"/checkpoints/steps")
-		cmd, messages := r.start(r.run)
-		done := make(chan error, 1)
-		go func() { done <- cmd.Wait() }()
+		p := r.start(r.run)
 		begun := func() bool { // a file of a checkpoint, other than those of the killed process
 			now := r.names(r.run + "/checkpoints/tmp")
 			return now != "" && now != left
 		}
 		r.until("a checkpoint", func() bool {
-			return len(done) > 0 || killed%2 == 0 && begun() || killed%2 == 1 && r.names(r.run+"/checkpoints/steps") != steps
+			return len(p.done) > 0 || try%2 == 0 && begun() || try%2 == 1 && r.names(r.run+"/checkpoints/steps") != steps
 		})
-		if killed%2 == 1 {
+		if try%2 == 1 {
 			time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 		}
-		_ = cmd.Process.Kill()
-		if err := <-done; err == nil {
-			break // it was through
+		_ = p.Process.Kill()
+		if err := <-p.done; err == nil {
+			if killed >= 4 && writing >= 2 || !r.through() {
+				break
+			}
+			continue
 		}
-		if cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			r.t.Fatalf("it ended by itself: %s", messages)
-		}
+		r.killed(p)
 		killed++
 		if begun() {
 			writing++
@@ -239,31 +291,33 @@ func trainKilled(r *trainings) {
 	r.same(r.run)
 }
 
-// trainInterrupted presses Ctrl-C once, then twice.
+// trainInterrupted presses Ctrl-C once, then again and again.
 func trainInterrupted(r *trainings) {
-	cmd, messages := r.start(r.run)
-	r.until("a checkpoint", func() bool { return r.names(r.run+"/checkpoints/steps") != "" })
-	_ = cmd.Process.Signal(os.Interrupt)
-	err := cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(messages.String(), "stopped and saved; the same command goes on from here") ||
-		!strings.HasSuffix(messages.String(), "mes: interrupted\n") {
-		r.t.Errorf("Ctrl-C: %v, %s", err, messages)
-	}
-	twice := false
-	for try := 0; try < 10 && !twice; try++ { // one that is quick with its last checkpoint needs no second Ctrl-C
-		records := r.progress()
-		cmd, messages = r.start(r.run)
-		r.until("a step", func() bool { return r.progress() != records })
-		_ = cmd.Process.Signal(os.Interrupt)
-		time.Sleep(2 * time.Millisecond)
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err == nil {
-			break // it was through
+	once, twice := false, false
+	for try := 0; try < tries && !once; try++ {
+		p := r.start(r.run)
+		r.until("a checkpoint", func() bool { return len(p.done) > 0 || r.names(r.run+"/checkpoints/steps") != "" })
+		_ = p.Process.Signal(os.Interrupt)
+		err := <-p.done
+		if r.through() {
+			continue
 		}
-		twice = cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGINT
+		once = true
+		if code, text := p.ProcessState.ExitCode(), p.messages.String(); code != exitInterrupted ||
+			!strings.Contains(text, "stopped and saved; the same command goes on from here") || !strings.HasSuffix(text, "mes: interrupted\n") {
+			r.t.Errorf("Ctrl-C: %v, %s", err, text)
+		}
 	}
-	if !twice {
-		r.t.Errorf("Ctrl-C twice does not end it at once: %s", messages)
+	for try := 0; try < tries && !twice; try++ { // one that is quick with its last checkpoint needs no second Ctrl-C
+		records := r.progress()
+		p := r.start(r.run)
+		r.until("a step", func() bool { return len(p.done) > 0 || r.progress() != records })
+		r.until("its end", func() bool { _ = p.Process.Signal(os.Interrupt); return len(p.done) > 0 })
+		<-p.done
+		twice = !r.through() && p.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGINT
+	}
+	if !once || !twice {
+		r.t.Errorf("ended by one Ctrl-C: %v, at once by more: %v", once, twice)
 	}
 	r.do(r.args(r.run)...)
 	r.same(r.run)
@@ -277,28 +331,45 @@ func (r *trainings) progress() string {
 
 // trainTwo starts a second trainer on the folder of one that runs.
 func trainTwo(r *trainings) {
-	first, _ := r.start(r.run)
-	r.until("the lock", func() bool { text, _ := os.ReadFile(r.path(r.run + "/checkpoints/lock")); return len(text) > 0 })
-	_ = first.Process.Signal(syscall.SIGSTOP) // it stays there
-	second, messages := r.start(r.run)
-	err := second.Wait()
+	first := r.holder()
+	second := r.start(r.run)
+	err := <-second.done
 	want := fmt.Sprintf("used by process %d on ", first.Process.Pid)
-	if second.ProcessState.ExitCode() != exitFailed || !strings.Contains(messages.String(), want) || !strings.Contains(messages.String(), "stop it or choose another folder") {
-		r.t.Errorf("the second: %v, %s", err, messages)
+	if text := second.messages.String(); second.ProcessState.ExitCode() != exitFailed || !strings.Contains(text, want) || !strings.Contains(text, "stop it or choose another folder") {
+		r.t.Errorf("the second: %v, %s", err, text)
 	}
 	_ = first.Process.Signal(syscall.SIGCONT)
-	if err := first.Wait(); err != nil {
+	if err := <-first.done; err != nil {
 		r.t.Errorf("the first: %v", err)
 	}
+}
+
+// holder starts a run and stops its process for a while where it has the folder.
+func (r *trainings) holder() *process {
+	r.t.Helper()
+	for range tries {
+		p := r.start(r.run)
+		r.until("the lock", func() bool { text, _ := os.ReadFile(r.path(r.run + "/checkpoints/lock")); return len(text) > 0 })
+		_ = p.Process.Signal(syscall.SIGSTOP)
+		m, err := ckpt.Open(ckpt.Config{Dir: r.path(r.run + "/checkpoints")})
+		if err != nil { // the process has it
+			return p
+		}
+		if err := m.Close(); err != nil {
+			r.t.Fatal(err)
+		}
+		_ = p.Process.Signal(syscall.SIGCONT)
+		<-p.done
+		r.through()
+	}
+	r.t.Fatal("the run is always through before it can be stopped")
+	return nil
 }
 
 // trainFullDisk lets no file grow beyond a few bytes, after some checkpoints. What
 // stands there is good, and the run goes on when there is room again.
 func trainFullDisk(r *trainings) {
-	cmd, _ := r.start(r.run)
-	r.until("checkpoints", func() bool { return strings.Contains(r.names(r.run+"/checkpoints/steps"), " ") })
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	r.breakOff()
 	full := exec.Command("sh", append([]string{"-c", `ulimit -f 8; exec "$@"`, "sh", r.mes}, r.args(r.run)...)...)
 	out, err := full.CombinedOutput()
 	if full.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "file too large") || !strings.Contains(string(out), "is intact") {
@@ -310,10 +381,7 @@ func trainFullDisk(r *trainings) {
 
 // trainOtherRun goes on with other data, another configuration or another plan.
 func trainOtherRun(r *trainings) {
-	cmd, _ := r.start(r.run)
-	r.until("checkpoints", func() bool { return strings.Contains(r.names(r.run+"/checkpoints/steps"), " ") })
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	r.breakOff()
 	r.write("other/birds.jsonl", `{"text": "`+strings.Repeat("other words ", 200)+"\"}\n")
 	r.write("other/law.jsonl", `{"text": "`+strings.Repeat("more of them ", 200)+"\"}\n")
 	r.do("data", "prepare", "-tokenizer", r.path("tok"), "-o", r.path("data2"), "-valid", "0", "-test", "0", r.path("other"))

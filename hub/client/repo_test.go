@@ -200,7 +200,7 @@ func TestBandwidth(t *testing.T) {
 	if _, err := c.Download(t.Context(), repoM, "main", "x.bin"); err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(start); d < 250*time.Millisecond || d > 5*time.Second {
+	if d := time.Since(start); d < 250*time.Millisecond || d > 30*time.Second {
 		t.Errorf("60 kB at 200 kB/s took %v", d)
 	}
 }

@@ -25,11 +25,17 @@ func TestResumesAfterKill(t *testing.T) {
 	text := random(9, 400_000)
 	h.put("models/acme/m", map[string]string{"x.bin": text})
 	var served atomic.Int64
-	var killed atomic.Bool
+	killed := make(chan struct{})
 	h.mu.Lock() // the first request comes from another process, which orders nothing
 	h.fault = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, bool) {
-		if isGet("/resolve/")(r) && served.Add(1) > 6 && !killed.Load() {
-			time.Sleep(saveInterval) // so that the other process is killed in the middle
+		if !isGet("/resolve/")(r) {
+			return w, false
+		}
+		switch n := served.Add(1); {
+		case n > 12: // the other process comes no further before it is killed
+			<-killed
+		case n > 6: // it notes what it has
+			time.Sleep(saveInterval)
 		}
 		return w, false
 	}
@@ -40,22 +46,25 @@ func TestResumesAfterKill(t *testing.T) {
 	other.Env = append(os.Environ(), "MES_TEST_DOWNLOAD="+h.srv.URL, "MES_TEST_CACHE="+c.cache)
 	must(t, other.Start())
 	side := filepath.Join(c.cache, "models--acme--m", "blobs", fakeFile{[]byte(text), true}.hash()+".incomplete.json")
-	done := func() (sum int64) {
+	done := func() (sum int64, whole int) { // bytes, and chunks of which nothing lacks
 		var s sidecar
 		data, _ := os.ReadFile(side)
 		_ = json.Unmarshal(data, &s)
 		for _, n := range s.Have {
 			sum += n
+			if n == s.Chunk {
+				whole++
+			}
 		}
-		return sum
+		return sum, whole
 	}
-	for until := time.Now().Add(20 * time.Second); done() < 100_000 && time.Now().Before(until); {
+	had, whole := done()
+	for until := time.Now().Add(5 * time.Minute); had < 100_000 && time.Now().Before(until); had, whole = done() {
 		time.Sleep(20 * time.Millisecond)
 	}
-	had := done()
 	must(t, other.Process.Kill())
 	_ = other.Wait()
-	killed.Store(true)
+	close(killed)
 	if had < 100_000 {
 		t.Fatalf("the other process noted %d bytes", had)
 	}
@@ -73,7 +82,7 @@ func TestResumesAfterKill(t *testing.T) {
 	if want := int64(len(text)) - had; fetched > want {
 		t.Errorf("%d bytes fetched, want at most %d", fetched, want)
 	}
-	if n := h.count("GET", "/resolve/"); n > 25-int(had/(16<<10))+1 {
+	if n := h.count("GET", "/resolve/"); n > 25-whole {
 		t.Errorf("%d requests after the kill", n)
 	}
 }

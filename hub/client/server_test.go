@@ -134,7 +134,7 @@ func TestKilledUploadToServer(t *testing.T) {
 		defer mu.Unlock()
 		return slices.Clone(arrived)
 	}
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(5 * time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if list := before(); countParts(list) == 1 && notedParts(dir) == 1 && len(list) == 3 {
 			break
 		}

@@ -54,7 +54,13 @@ func TestDiskFull(t *testing.T) {
 func TestKilled(t *testing.T) {
 	if path := os.Getenv(childKey); path != "" {
 		err := WriteFile(context.Background(), path, []Spec{{"a", U8, []int{1 << 30}}}, nil, func(string) (io.Reader, error) {
-			return reader(func(p []byte) (int, error) { time.Sleep(time.Millisecond); return len(p), nil }), nil
+			left := 8 << 20
+			return reader(func(p []byte) (int, error) {
+				if left -= len(p); left < 0 {
+					select {} // until it is killed
+				}
+				return len(p), nil
+			}), nil
 		})
 		t.Fatal("the child lived on:", err)
 	}
@@ -63,7 +69,7 @@ func TestKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Millisecond) {
 		temps, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*.tmp"))
 		if len(temps) == 1 {
 			if info, err := os.Stat(temps[0]); err == nil && info.Size() > 0 {

@@ -165,11 +165,10 @@ func TestAdmin(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- srv.Serve(ctx, l, "", "") }()
 	var admin server.Admin
-	for range 100 { // until it listens
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) { // until it listens
 		if admin, err = server.Connect(dir); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	if err != nil {
 		t.Fatal(err)

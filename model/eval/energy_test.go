@@ -79,7 +79,7 @@ func TestPower(t *testing.T) {
 // TestNvidiaSMI runs a program in its place.
 func TestNvidiaSMI(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nvidia-smi")
-	script := "#!/bin/sh\ncase \"$*\" in *--query-gpu=power.draw*) ;; *) exit 1 ;; esac\nwhile echo 250.0; do sleep 0.02; done\n"
+	script := "#!/bin/sh\ncase \"$*\" in *--query-gpu=power.draw*) ;; *) exit 1 ;; esac\nwhile echo 250.0; do touch \"$0.told\"; sleep 0.02; done\n"
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +87,11 @@ func TestNvidiaSMI(t *testing.T) {
 	stop, err := NvidiaSMI(path).Start()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // until it told something
+		if _, err := os.Stat(path + ".told"); err == nil {
+			break
+		}
 	}
 	time.Sleep(300 * time.Millisecond)
 	joules, err := stop()

@@ -54,7 +54,7 @@ func publish(t *testing.T, q *Queue, id string, lease time.Duration, attempts in
 
 func take(t *testing.T, q *Queue) *Lease {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	l, err := q.Take(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func take(t *testing.T, q *Queue) *Lease {
 // until watches a run's only job.
 func until(t *testing.T, r *Run, enough func(Status) bool) Status {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var last Status
 	err := r.Watch(ctx, func(s Status) (bool, error) {
@@ -162,11 +162,12 @@ func TestLeaseEnds(t *testing.T) {
 // TestLeaseHolds: signs of life keep a job longer than its lease, and a worker learns
 // that its job was taken over or its run removed.
 func TestLeaseHolds(t *testing.T) {
+	t.Parallel() // it waits most of the time, for a lease that no busy machine outlasts between two signs of life
 	s := serve(t, ServerConfig{})
 	boss, first, second := reach(t, s, "boss"), reach(t, s, "w1"), reach(t, s, "w2")
-	r := publish(t, boss, "run", 3*time.Second, 3)
+	r := publish(t, boss, "run", 9*time.Second, 3)
 	l := take(t, first)
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 	defer cancel()
 	if other, err := second.Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a second worker got %v, %v", other, err)
@@ -236,7 +237,7 @@ func TestFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	go worker.Take(ctx) // finds nothing to take
 	if got := until(t, r, func(s Status) bool { return s.Failed }); !strings.Contains(got.Error, "ended without a word") {

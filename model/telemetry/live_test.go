@@ -88,7 +88,7 @@ func TestEventStream(t *testing.T) {
 	r, url := serveLive(t)
 	records := run(40, 3)
 	addAll(t, r, records[:10])
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"events", nil)
 	must(t, err)
@@ -186,11 +186,11 @@ func TestBrowser(t *testing.T) {
 	records := run(200, 19)
 	addAll(t, r, records[:190])
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-component-update", true))...)
+		chromedp.Flag("disable-component-update", true), chromedp.WSURLReadTimeout(2*time.Minute))...)
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(ctx)
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	var mu sync.Mutex
 	var complaints []string
@@ -212,7 +212,7 @@ func TestBrowser(t *testing.T) {
 	}))
 	wait := func(expression string) {
 		t.Helper()
-		for range 600 {
+		for range 2400 {
 			ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
 			must(t, err)
 			if ok {

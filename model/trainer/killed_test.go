@@ -3,6 +3,7 @@ package trainer
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gomlx/compute"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
@@ -55,7 +58,7 @@ func (p *process) text() string {
 // spawn starts a process.
 func spawn(t *testing.T, role string, env ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], "-test.run=^TestProcess$", "-test.timeout=60s")}
+	p := &process{Cmd: exec.Command(os.Args[0], "-test.run=^TestProcess$", "-test.timeout=10m")}
 	p.Env = append(os.Environ(), append(env, envRole+"="+role)...)
 	p.Stderr = p
 	out, err := p.StdoutPipe()
@@ -118,7 +121,6 @@ func TestProcess(t *testing.T) {
 			first = r.Step - 1
 		}
 		if fmt.Sprint(r.Step-first) == os.Getenv(envHang) {
-			time.Sleep(500 * time.Millisecond) // the checkpoint under way arrives
 			fmt.Println("hangs")
 			select {}
 		}
@@ -153,12 +155,53 @@ func TestWorkerKilled(t *testing.T) {
 		result <- p
 	}()
 	first.says(t, "hangs")
+	arrived(t, server, 6) // the checkpoint that was under way
 	first.kill(t)
 	second := spawn(t, "worker", envURL+"="+server.URL, envData+"="+folder)
 	sameParams(t, want, <-result)
 	if !strings.Contains(second.text(), "from_step=6") || strings.Count(second.text(), "from_step=0") != 2 {
 		t.Errorf("the second worker did not go on from step 6:\n%s", second.text())
 	}
+}
+
+// arrived waits until the status of a branch names the checkpoint of a step.
+func arrived(t *testing.T, s *queue.Server, step int64) {
+	t.Helper()
+	nc, err := nats.Connect(s.URL, nats.Token(s.Token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bucket string
+	for name := range js.KeyValueStoreNames(t.Context()).Name() {
+		bucket = name
+	}
+	statuses, err := js.KeyValue(t.Context(), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher, err := statuses.WatchAll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Stop()
+	for entry := range watcher.Updates() {
+		if entry == nil { // behind those that were there
+			continue
+		}
+		var status queue.Status
+		if err := json.Unmarshal(entry.Value(), &status); err != nil {
+			t.Fatal(err)
+		}
+		if status.Step == step && status.Checkpoint != "" {
+			return
+		}
+	}
+	t.Fatalf("no checkpoint of step %d arrives", step)
 }
 
 // TestCoordinatorKilled: a coordinator that is killed with its queue goes on where it was

@@ -123,7 +123,9 @@ func TestShare(t *testing.T) {
 func TestShareFromNothing(t *testing.T) {
 	tr := Trainer{Config: Config{Model: trained(), Plan: Plan{Seed: 1}}, domains: []string{"birds", "law", "stars"}}
 	tr.grow(leg{phase: Phase{Kind: Joint, Share: Share{All: 1}}})
-	name := func(e string) []float32 { return tr.params["backbone.encoders."+e+".layers.0.mixer.in_proj.weight"].Values }
+	name := func(e string) []float32 {
+		return tr.params["backbone.encoders."+e+".layers.0.mixer.in_proj.weight"].Values
+	}
 	if !slices.Equal(name("1"), name("2")) || !slices.Equal(name("1"), name("3")) || slices.Equal(name("0"), name("1")) {
 		t.Error("the encoders begin otherwise")
 	}

@@ -10,6 +10,7 @@ MES=${MES:-$ROOT/bin/mes}
 # Clients are installed here, once.
 CACHE=$ROOT/.deps/judges
 mkdir -p "$CACHE"
+. scripts/lib.sh # again
 [ -x "$MES" ] || { echo "no $MES: run make build first" >&2; exit 1; }
 
 # need stops a judge that lacks a tool, with 77, which run.sh counts as skipped.
@@ -31,7 +32,7 @@ python_client() {
 		echo "  installing $1" >&2
 		rm -rf "$venv"
 		python3 -m venv "$venv" &&
-			"$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$wanted" >&2 &&
+			again "$venv/bin/python" -m pip install -q --disable-pip-version-check --timeout 60 -r "$wanted" >&2 &&
 			cp "$wanted" "$venv/installed" || exit 1
 	fi
 	echo "$venv"
@@ -45,7 +46,7 @@ npm_client() {
 		rm -rf "$folder"
 		mkdir -p "$folder"
 		cp scripts/judges/npm/package.json "$lock" "$folder" &&
-			(cd "$folder" && npm ci --silent --no-audit --no-fund >&2) &&
+			(cd "$folder" && again npm ci --silent --no-audit --no-fund >&2) &&
 			cp "$lock" "$folder/installed" || exit 1
 	fi
 	echo "$folder"
@@ -72,6 +73,14 @@ finish() {
 }
 trap finish EXIT
 
+# listens FILE ID waits until a hub has written its address into a file, or has ended.
+listens() {
+	for _ in $(seq 1200); do
+		if [ -s "$1" ] || ! kill -0 "$2" 2>/dev/null; then break; fi
+		sleep 0.1
+	done
+}
+
 # hub_start [FLAG...] serves the hub, with more flags of `mes hub serve`.
 hub_start() {
 	local data=$WORK/data
@@ -85,10 +94,7 @@ hub_start() {
 	: >"$WORK/hub.address"
 	"$MES" hub serve -data "$data" -addr "${HUB_ADDR:-127.0.0.1:0}" "$@" >"$WORK/hub.address" 2>>"$WORK/hub.log" &
 	HUB_PID=$!
-	for _ in $(seq 100); do
-		[ -s "$WORK/hub.address" ] && break
-		sleep 0.1
-	done
+	listens "$WORK/hub.address" "$HUB_PID"
 	HUB=$(head -n 1 "$WORK/hub.address")
 	[ -n "$HUB" ] || { echo "the hub did not start" >&2; exit 1; }
 	export HUB TOKEN BOB WORK

@@ -42,7 +42,7 @@ say "hf logs in by the browser, and renews its token"
 rm -r "$HF_HOME"
 PYTHONUNBUFFERED=1 "$hf" auth login --force </dev/null >"$WORK/browser.log" 2>&1 &
 BESIDE=$!
-for _ in $(seq 200); do
+for _ in $(seq 1200); do
 	grep -q 'enter the code' "$WORK/browser.log" && break
 	sleep 0.1
 done

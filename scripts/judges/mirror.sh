@@ -22,10 +22,7 @@ mirror_start() {
 	: >"$WORK/mirror.address"
 	"$MES" hub serve -data "$WORK/mirror" -addr 127.0.0.1:0 -upstream "$HUB" -mirror-max "$1" >"$WORK/mirror.address" 2>>"$WORK/hub.log" &
 	BESIDE=$!
-	for _ in $(seq 100); do
-		[ -s "$WORK/mirror.address" ] && break
-		sleep 0.1
-	done
+	listens "$WORK/mirror.address" "$BESIDE"
 	HF_ENDPOINT=$(head -n 1 "$WORK/mirror.address")
 	export HF_ENDPOINT
 }

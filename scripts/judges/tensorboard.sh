@@ -6,7 +6,7 @@ if [ -z "${MES_TEST_TENSORBOARD:-}" ]; then
 	venv=$CACHE/tensorboard
 	if [ ! -x "$venv/bin/tensorboard" ]; then
 		python3 -m venv "$venv"
-		"$venv/bin/pip" install -q -r model/telemetry/testdata/requirements.txt 2>"$CACHE/pip.log" || { cat "$CACHE/pip.log" >&2; exit 1; }
+		again "$venv/bin/pip" install -q --timeout 60 -r model/telemetry/testdata/requirements.txt 2>"$CACHE/pip.log" || { cat "$CACHE/pip.log" >&2; exit 1; }
 	fi
 	MES_TEST_TENSORBOARD=$venv/bin/python
 fi
