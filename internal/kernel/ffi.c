@@ -30,23 +30,36 @@ static const kernels *chosen(void) {
 // Set by mes_register, before any handler can run.
 static const kernels *set = &kernels_plain;
 
-// A call's items. Helpers may begin after the call has returned: they then find
-// no item left, and the last one to leave frees the job.
+// The items of a stage, in pieces of grain.
 typedef struct {
-	void (*run)(const void *arguments, int64_t item);
-	const void *arguments;
 	int64_t items, grain;
-	_Atomic int64_t next, done;
+} stage;
+
+enum { MAX_STAGES = LAYER1_STAGES };
+
+// A call: stages of items, each of which begins when the one before is done. Helpers
+// may begin after the call has returned: they then find no item left, and the last
+// one to leave frees the job.
+typedef struct {
+	void (*run)(void *arguments, int stage, int64_t item);
+	void *arguments;
+	int count;
+	stage stages[MAX_STAGES];
+	_Atomic int64_t next[MAX_STAGES], done[MAX_STAGES];
 	_Atomic int holders;
 } job;
 
 static void work(job *j) {
-	for (;;) {
-		const int64_t from = atomic_fetch_add(&j->next, j->grain);
-		if (from >= j->items) return;
-		const int64_t to = from + j->grain < j->items ? from + j->grain : j->items;
-		for (int64_t i = from; i < to; i++) j->run(j->arguments, i);
-		atomic_fetch_add(&j->done, to - from);
+	for (int s = 0; s < j->count; s++) {
+		const int64_t items = j->stages[s].items, grain = j->stages[s].grain;
+		for (int64_t from; (from = atomic_fetch_add(&j->next[s], grain)) < items;) {
+			const int64_t to = from + grain < items ? from + grain : items;
+			for (int64_t i = from; i < to; i++) j->run(j->arguments, s, i);
+			atomic_fetch_add(&j->done[s], to - from);
+		}
+		for (int spins = 0; atomic_load(&j->done[s]) < items; spins++) {
+			if (spins > 1000) sched_yield();
+		}
 	}
 }
 
@@ -72,17 +85,24 @@ static int64_t threads(const ffi_frame *f) {
 	return n < processors ? n : processors;
 }
 
-// Runs all items, in pieces of grain; ends when they are done.
-static void share(const ffi_frame *f, void (*run)(const void *, int64_t), const void *arguments, int64_t items, int64_t grain) {
-	const int64_t pieces = (items + grain - 1) / grain;
+// Runs all items of count stages; ends when they are done.
+static void share(const ffi_frame *f, void (*run)(void *, int, int64_t), void *arguments, int count, const stage *stages) {
+	int64_t pieces = 0; // of the stage that has most
+	for (int s = 0; s < count; s++) {
+		const int64_t n = (stages[s].items + stages[s].grain - 1) / stages[s].grain;
+		if (n > pieces) pieces = n;
+	}
 	int64_t helpers = threads(f) - 1;
 	if (helpers > pieces - 1) helpers = pieces - 1;
 	job *j = helpers > 0 ? malloc(sizeof *j) : NULL;
 	if (j == NULL) {
-		for (int64_t i = 0; i < items; i++) run(arguments, i);
+		for (int s = 0; s < count; s++) {
+			for (int64_t i = 0; i < stages[s].items; i++) run(arguments, s, i);
+		}
 		return;
 	}
-	*j = (job){.run = run, .arguments = arguments, .items = items, .grain = grain, .holders = 1};
+	*j = (job){.run = run, .arguments = arguments, .count = count, .holders = 1};
+	memcpy(j->stages, stages, (size_t)count * sizeof *stages);
 	for (int64_t i = 0; i < helpers; i++) {
 		atomic_fetch_add(&j->holders, 1);
 		ffi_schedule ask = {sizeof ask, NULL, f->context, help, j};
@@ -93,9 +113,6 @@ static void share(const ffi_frame *f, void (*run)(const void *, int64_t), const 
 		}
 	}
 	work(j);
-	for (int spins = 0; atomic_load(&j->done) < items; spins++) {
-		if (spins > 1000) sched_yield();
-	}
 	leave(j);
 }
 
@@ -132,7 +149,7 @@ static int is(const ffi_buffer *b, int dtype, int rank, int64_t *const *sizes) {
 
 static int64_t one = 1;
 
-static void run_scan1(const void *a, int64_t item) { set->scan1(a, item); }
+static void run_scan1(void *a, int stage, int64_t item) { set->scan1(a, item); }
 
 static ffi_error *handle_scan1(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -143,12 +160,12 @@ static ffi_error *handle_scan1(ffi_frame *f) {
 		!IS(in[5], FFI_F32, &B, &T, &N) || !IS(out[0], FFI_F32, &B, &T, &C) || !IS(out[1], FFI_F32, &B, &N, &C) || N > MAX_STATES) {
 		return refuse(f, "scan1: wrong shapes");
 	}
-	const scan1 s = {B, T, C, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data, out[1]->data};
-	share(f, run_scan1, &s, B * ((C + LANES - 1) / LANES), 1);
+	scan1 s = {B, T, C, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data, out[1]->data};
+	share(f, run_scan1, &s, 1, &(stage){B * ((C + LANES - 1) / LANES), 1});
 	return NULL;
 }
 
-static void run_scan2(const void *a, int64_t item) { set->scan2(a, item); }
+static void run_scan2(void *a, int stage, int64_t item) { set->scan2(a, item); }
 
 static ffi_error *handle_scan2(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -160,12 +177,12 @@ static ffi_error *handle_scan2(ffi_frame *f) {
 		N > MAX_STATES || (P + LANES - 1) / LANES * LANES * ((N + 3) / 4 * 4) > MAX_HEAD) {
 		return refuse(f, "scan2: wrong shapes");
 	}
-	const scan2 s = {B, T, G, H, P, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, out[0]->data, out[1]->data};
-	share(f, run_scan2, &s, B * H, 1);
+	scan2 s = {B, T, G, H, P, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, out[0]->data, out[1]->data};
+	share(f, run_scan2, &s, 1, &(stage){B * H, 1});
 	return NULL;
 }
 
-static void run_product(const void *a, int64_t item) { set->product(a, item); }
+static void run_product(void *a, int stage, int64_t item) { set->product(a, item); }
 
 static ffi_error *handle_product(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -180,12 +197,12 @@ static ffi_error *handle_product(ffi_frame *f) {
 	product p = {.vectors = V, .inputs = I, .outputs = O, .w = in[1]->data, .scale = in[2]->data, .q = q, .y = out[0]->data};
 	for (int64_t v = 0; v < V; v++) p.step[v] = set->quantize((const float *)in[0]->data + v * I, I, q + v * I);
 	const int64_t items = (O + ROWS - 1) / ROWS;
-	share(f, run_product, &p, items, items / 16 > 4 ? items / 16 : 4); // a few pieces for each thread
+	share(f, run_product, &p, 1, &(stage){items, items / 16 > 4 ? items / 16 : 4}); // a few pieces for each thread
 	free(q);
 	return NULL;
 }
 
-static void run_conv(const void *a, int64_t item) { set->conv(a, item); }
+static void run_conv(void *a, int stage, int64_t item) { set->conv(a, item); }
 
 static ffi_error *handle_conv(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -198,8 +215,65 @@ static ffi_error *handle_conv(ffi_frame *f) {
 	}
 	const int32_t first = *(const int32_t *)in[1]->data;
 	if (first < 0 || first + C > columns) return refuse(f, "conv: columns out of range");
-	const conv s = {B, T, C, K, columns, first, in[0]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data};
-	share(f, run_conv, &s, B * ((T + CONV_STEPS - 1) / CONV_STEPS), 1);
+	conv s = {B, T, C, K, columns, first, in[0]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data};
+	share(f, run_conv, &s, 1, &(stage){B * ((T + CONV_STEPS - 1) / CONV_STEPS), 1});
+	return NULL;
+}
+
+static void run_layer1(void *a, int stage, int64_t item) { set->layer1(a, stage, item); }
+
+// Reads the weights at *at, which are followed by their scales if they are int8.
+static int is_matrix(const ffi_values *in, int64_t *at, int64_t *outputs, int64_t *inputs, matrix *m) {
+	if (*at >= in->size) return 0;
+	const ffi_buffer *w = in->values[(*at)++];
+	if (!IS(w, w->dtype, outputs, inputs)) return 0;
+	*m = (matrix){F32, *outputs, *inputs, w->data, NULL};
+	switch (w->dtype) {
+	case FFI_F32: return 1;
+	case FFI_BF16: m->type = BF16; return 1;
+	case FFI_S8: break;
+	default: return 0;
+	}
+	if (*at >= in->size) return 0;
+	const ffi_buffer *scale = in->values[(*at)++];
+	m->type = S8;
+	m->scale = scale->data;
+	return IS(scale, FFI_F32, outputs, &one);
+}
+
+static ffi_error *handle_layer1(ffi_frame *f) {
+	if (answered(f)) return NULL;
+	const ffi_values *values = &f->arguments;
+	ffi_buffer **in = values->values, **out = f->results.values;
+	int64_t d = -1, C = -1, N = -1, R = -1, K = -1, past = -1, two = 2, both = -1, all = -1, at = 10;
+	layer1 s = {0};
+	if (values->size < at || f->results.size != 3 || !IS(in[0], FFI_F32, &one, &one, &d) || !IS(in[1], FFI_F32, &two) ||
+		!IS(in[2], FFI_F32, &d) || !IS(in[3], FFI_F32, &one, &past, &C) || !IS(in[4], FFI_F32, &C, &one, &K) || !IS(in[5], FFI_F32, &C) ||
+		!IS(in[6], FFI_F32, &C) || !IS(in[7], FFI_F32, &C, &N) || !IS(in[8], FFI_F32, &C) || !IS(in[9], FFI_F32, &one, &N, &C) ||
+		!IS(out[0], FFI_F32, &one, &one, &d) || !IS(out[1], FFI_F32, &one, &past, &C) || !IS(out[2], FFI_F32, &one, &N, &C) ||
+		past != K - 1 || K > MAX_TAPS || N > MAX_STATES) {
+		return refuse(f, "layer1: wrong shapes");
+	}
+	if (!is_matrix(values, &at, &both, &d, &s.in) || both != 2 * C || !is_matrix(values, &at, &all, &C, &s.x_proj) || s.x_proj.type == S8 ||
+		!is_matrix(values, &at, &C, &R, &s.dt_proj) || s.dt_proj.type == S8 || all != R + 2 * N ||
+		!is_matrix(values, &at, &d, &C, &s.out) || at != values->size) {
+		return refuse(f, "layer1: wrong weights");
+	}
+	const float *eps = in[1]->data;
+	float *scratch = malloc((size_t)(d + both + all) * sizeof(float) + (size_t)(d > C ? d : C) * sizeof(int16_t));
+	if (scratch == NULL) return refuse(f, "layer1: out of memory");
+	s.width = d, s.channels = C, s.states = N, s.rank = R, s.taps = K, s.eps = eps[0], s.mixer_eps = eps[1];
+	s.x = in[0]->data, s.norm = in[2]->data, s.conv = in[3]->data, s.conv_w = in[4]->data, s.conv_b = in[5]->data;
+	s.dt_bias = in[6]->data, s.a_log = in[7]->data, s.skip = in[8]->data, s.h = in[9]->data;
+	s.y = out[0]->data, s.last_conv = out[1]->data, s.last = out[2]->data;
+	s.normed = scratch, s.u = scratch + d, s.z = s.u + C, s.dbc = s.z + C, s.q = (int16_t *)(s.dbc + all);
+	stage stages[LAYER1_STAGES];
+	for (int i = 0; i < LAYER1_STAGES; i++) {
+		const int64_t items = set->layer1_items(&s, i);
+		stages[i] = (stage){items, items / 32 > 1 ? items / 32 : 1};
+	}
+	share(f, run_layer1, &s, LAYER1_STAGES, stages);
+	free(scratch);
 	return NULL;
 }
 
@@ -208,6 +282,7 @@ static const struct {
 	ffi_handler *handler;
 } handlers[] = {
 	{"mes.scan1", handle_scan1}, {"mes.scan2", handle_scan2}, {"mes.product", handle_product}, {"mes.conv", handle_conv},
+	{"mes.layer1", handle_layer1},
 };
 
 static char *text(const char *a, const char *b) {

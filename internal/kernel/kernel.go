@@ -13,6 +13,9 @@ const (
 	Scan2   = "mes.scan2"   // h, dA, dx, B, C → y, last h
 	Product = "mes.product" // x, int8 w, scale → x·(w·scale)ᵀ
 	Conv    = "mes.conv"    // x, first column, mask, state, w, bias → silu(conv(x))
+	// Layer1 is a layer of Mamba-1 for one token: x, {eps, mixer eps or -1}, norm, state, conv w, conv bias, dt bias, A_log, D, h,
+	// then in_proj, x_proj, dt_proj and out_proj, each with its scales if it is int8 → x, state, h
+	Layer1 = "mes.layer1"
 )
 
 // Limits of the kernels, as in compute.h.

@@ -67,3 +67,42 @@ func (c Config) convKernel(w Weights, proj *Node, first int, state *Node, span S
 	return backend.Call(kernel.Conv, []shapes.Shape{shapes.Make(dtypes.Float32, B, T, C)},
 		proj, Const(g, int32(first)), mask, state, w("conv1d.weight"), bias)[0]
 }
+
+// fitsLayer reports whether layerKernel computes a layer over x [B, T, d]: Mamba-1
+// and one token of one text, where the time goes into the way from one small
+// operation to the next.
+func (c Config) fitsLayer(w Weights, x *Node, span Span) bool {
+	if c.Kind == Mamba2 || c.UseBias || x.Shape().Size() != c.DModel || span != (Span{}) || x.DType() != dtypes.Float32 || c.narrow(x) != x ||
+		!c.hasKernel(x) || c.DConv > kernel.MaxTaps || c.DState > kernel.MaxStates {
+		return false
+	}
+	for _, name := range []string{"x_proj.weight", "dt_proj.weight"} {
+		if w("mixer." + name).DType() == dtypes.Int8 {
+			return false
+		}
+	}
+	return true
+}
+
+// layerKernel is Block for one token.
+func (c Config) layerKernel(w Weights, x *Node, s State) (*Node, State) {
+	m, g := w.In("mixer."), x.Graph()
+	eps := []float32{float32(c.NormEps), -1}
+	if c.Kind == Falcon {
+		eps[1] = float32(c.MixerNormEps)
+	}
+	bias := Zeros(g, shapes.Make(dtypes.Float32, c.DInner()))
+	if c.UseConvBias {
+		bias = m("conv1d.bias")
+	}
+	in := []*Node{x, Const(g, eps), w("norm.weight"), s.Conv, m("conv1d.weight"), bias, m("dt_proj.bias"), m("A_log"), m("D"), s.SSM}
+	for _, name := range []string{"in_proj", "x_proj", "dt_proj", "out_proj"} {
+		weight := m(name + ".weight")
+		in = append(in, weight)
+		if weight.DType() == dtypes.Int8 {
+			in = append(in, m(name+".weight_scale"))
+		}
+	}
+	out := backend.Call(kernel.Layer1, []shapes.Shape{x.Shape(), s.Conv.Shape(), s.SSM.Shape()}, in...)
+	return out[0], State{out[1], out[2]}
+}
