@@ -33,9 +33,8 @@ static const kernels *set = &kernels_plain;
 // The items of a stage, in pieces of grain.
 typedef struct {
 	int64_t items, grain;
+	_Atomic int64_t next, done;
 } stage;
-
-enum { MAX_STAGES = LAYER1_STAGES };
 
 // A call: stages of items, each of which begins when the one before is done. Helpers
 // may begin after the call has returned: they then find no item left, and the last
@@ -43,21 +42,20 @@ enum { MAX_STAGES = LAYER1_STAGES };
 typedef struct {
 	void (*run)(void *arguments, int stage, int64_t item);
 	void *arguments;
-	int count;
-	stage stages[MAX_STAGES];
-	_Atomic int64_t next[MAX_STAGES], done[MAX_STAGES];
 	_Atomic int holders;
+	int count;
+	stage stages[];
 } job;
 
 static void work(job *j) {
-	for (int s = 0; s < j->count; s++) {
-		const int64_t items = j->stages[s].items, grain = j->stages[s].grain;
-		for (int64_t from; (from = atomic_fetch_add(&j->next[s], grain)) < items;) {
-			const int64_t to = from + grain < items ? from + grain : items;
-			for (int64_t i = from; i < to; i++) j->run(j->arguments, s, i);
-			atomic_fetch_add(&j->done[s], to - from);
+	for (int i = 0; i < j->count; i++) {
+		stage *s = &j->stages[i];
+		for (int64_t from; (from = atomic_fetch_add(&s->next, s->grain)) < s->items;) {
+			const int64_t to = from + s->grain < s->items ? from + s->grain : s->items;
+			for (int64_t item = from; item < to; item++) j->run(j->arguments, i, item);
+			atomic_fetch_add(&s->done, to - from);
 		}
-		for (int spins = 0; atomic_load(&j->done[s]) < items; spins++) {
+		for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
 			if (spins > 1000) sched_yield();
 		}
 	}
@@ -85,24 +83,22 @@ static int64_t threads(const ffi_frame *f) {
 	return n < processors ? n : processors;
 }
 
-// Runs all items of count stages; ends when they are done.
-static void share(const ffi_frame *f, void (*run)(void *, int, int64_t), void *arguments, int count, const stage *stages) {
+// Gives a job without items, or NULL; run_job runs and frees it.
+static job *new_job(void (*run)(void *, int, int64_t), void *arguments, int count) {
+	job *j = calloc(1, sizeof *j + (size_t)count * sizeof *j->stages);
+	if (j != NULL) j->run = run, j->arguments = arguments, j->count = count, j->holders = 1;
+	return j;
+}
+
+// Ends when all items are done.
+static void run_job(const ffi_frame *f, job *j) {
 	int64_t pieces = 0; // of the stage that has most
-	for (int s = 0; s < count; s++) {
-		const int64_t n = (stages[s].items + stages[s].grain - 1) / stages[s].grain;
+	for (int i = 0; i < j->count; i++) {
+		const int64_t n = (j->stages[i].items + j->stages[i].grain - 1) / j->stages[i].grain;
 		if (n > pieces) pieces = n;
 	}
 	int64_t helpers = threads(f) - 1;
 	if (helpers > pieces - 1) helpers = pieces - 1;
-	job *j = helpers > 0 ? malloc(sizeof *j) : NULL;
-	if (j == NULL) {
-		for (int s = 0; s < count; s++) {
-			for (int64_t i = 0; i < stages[s].items; i++) run(arguments, s, i);
-		}
-		return;
-	}
-	*j = (job){.run = run, .arguments = arguments, .count = count, .holders = 1};
-	memcpy(j->stages, stages, (size_t)count * sizeof *stages);
 	for (int64_t i = 0; i < helpers; i++) {
 		atomic_fetch_add(&j->holders, 1);
 		ffi_schedule ask = {sizeof ask, NULL, f->context, help, j};
@@ -114,6 +110,17 @@ static void share(const ffi_frame *f, void (*run)(void *, int, int64_t), void *a
 	}
 	work(j);
 	leave(j);
+}
+
+// Runs the items of one stage; ends when they are done.
+static void share(const ffi_frame *f, void (*run)(void *, int, int64_t), void *arguments, int64_t items, int64_t grain) {
+	job *j = new_job(run, arguments, 1);
+	if (j == NULL) {
+		for (int64_t i = 0; i < items; i++) run(arguments, 0, i);
+		return;
+	}
+	j->stages[0].items = items, j->stages[0].grain = grain;
+	run_job(f, j);
 }
 
 static ffi_error *refuse(const ffi_frame *f, const char *message) {
@@ -161,7 +168,7 @@ static ffi_error *handle_scan1(ffi_frame *f) {
 		return refuse(f, "scan1: wrong shapes");
 	}
 	scan1 s = {B, T, C, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data, out[1]->data};
-	share(f, run_scan1, &s, 1, &(stage){B * ((C + LANES - 1) / LANES), 1});
+	share(f, run_scan1, &s, B * ((C + LANES - 1) / LANES), 1);
 	return NULL;
 }
 
@@ -178,7 +185,7 @@ static ffi_error *handle_scan2(ffi_frame *f) {
 		return refuse(f, "scan2: wrong shapes");
 	}
 	scan2 s = {B, T, G, H, P, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, out[0]->data, out[1]->data};
-	share(f, run_scan2, &s, 1, &(stage){B * H, 1});
+	share(f, run_scan2, &s, B * H, 1);
 	return NULL;
 }
 
@@ -197,7 +204,7 @@ static ffi_error *handle_product(ffi_frame *f) {
 	product p = {.vectors = V, .inputs = I, .outputs = O, .w = in[1]->data, .scale = in[2]->data, .q = q, .y = out[0]->data};
 	for (int64_t v = 0; v < V; v++) p.step[v] = set->quantize((const float *)in[0]->data + v * I, I, q + v * I);
 	const int64_t items = (O + ROWS - 1) / ROWS;
-	share(f, run_product, &p, 1, &(stage){items, items / 16 > 4 ? items / 16 : 4}); // a few pieces for each thread
+	share(f, run_product, &p, items, items / 16 > 4 ? items / 16 : 4); // a few pieces for each thread
 	free(q);
 	return NULL;
 }
@@ -216,11 +223,11 @@ static ffi_error *handle_conv(ffi_frame *f) {
 	const int32_t first = *(const int32_t *)in[1]->data;
 	if (first < 0 || first + C > columns) return refuse(f, "conv: columns out of range");
 	conv s = {B, T, C, K, columns, first, in[0]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data};
-	share(f, run_conv, &s, 1, &(stage){B * ((T + CONV_STEPS - 1) / CONV_STEPS), 1});
+	share(f, run_conv, &s, B * ((T + CONV_STEPS - 1) / CONV_STEPS), 1);
 	return NULL;
 }
 
-static void run_layer1(void *a, int stage, int64_t item) { set->layer1(a, stage, item); }
+static void run_layers1(void *a, int stage, int64_t item) { set->layer1((layer1 *)a + stage / LAYER1_STAGES, stage % LAYER1_STAGES, item); }
 
 // Reads the weights at *at, which are followed by their scales if they are int8.
 static int is_matrix(const ffi_values *in, int64_t *at, int64_t *outputs, int64_t *inputs, matrix *m) {
@@ -241,40 +248,73 @@ static int is_matrix(const ffi_values *in, int64_t *at, int64_t *outputs, int64_
 	return IS(scale, FFI_F32, outputs, &one);
 }
 
-static ffi_error *handle_layer1(ffi_frame *f) {
-	if (answered(f)) return NULL;
-	const ffi_values *values = &f->arguments;
-	ffi_buffer **in = values->values, **out = f->results.values;
-	int64_t d = -1, C = -1, N = -1, R = -1, K = -1, past = -1, two = 2, both = -1, all = -1, at = 10;
-	layer1 s = {0};
-	if (values->size < at || f->results.size != 3 || !IS(in[0], FFI_F32, &one, &one, &d) || !IS(in[1], FFI_F32, &two) ||
-		!IS(in[2], FFI_F32, &d) || !IS(in[3], FFI_F32, &one, &past, &C) || !IS(in[4], FFI_F32, &C, &one, &K) || !IS(in[5], FFI_F32, &C) ||
-		!IS(in[6], FFI_F32, &C) || !IS(in[7], FFI_F32, &C, &N) || !IS(in[8], FFI_F32, &C) || !IS(in[9], FFI_F32, &one, &N, &C) ||
-		!IS(out[0], FFI_F32, &one, &one, &d) || !IS(out[1], FFI_F32, &one, &past, &C) || !IS(out[2], FFI_F32, &one, &N, &C) ||
-		past != K - 1 || K > MAX_TAPS || N > MAX_STATES) {
-		return refuse(f, "layer1: wrong shapes");
+// Reads a layer from the arguments at *at and its two results; d, C, N, R and K are
+// those of the layers before, or -1.
+static int is_layer1(const ffi_values *in, int64_t *at, ffi_buffer **out, layer1 *s) {
+	ffi_buffer **a = in->values + *at;
+	int64_t past = s->taps - 1, *d = &s->width, *C = &s->channels, *N = &s->states, *R = &s->rank, both = -1, all = -1;
+	if (s->taps < 0) past = -1;
+	if (*at + 8 > in->size || !IS(a[0], FFI_F32, d) || !IS(a[1], FFI_F32, &one, &past, C) || !IS(a[2], FFI_F32, C, &one, &s->taps) ||
+		!IS(a[3], FFI_F32, C) || !IS(a[4], FFI_F32, C) || !IS(a[5], FFI_F32, C, N) || !IS(a[6], FFI_F32, C) || !IS(a[7], FFI_F32, &one, N, C) ||
+		!IS(out[0], FFI_F32, &one, &past, C) || !IS(out[1], FFI_F32, &one, N, C) || past != s->taps - 1 || s->taps > MAX_TAPS || *N > MAX_STATES) {
+		return 0;
 	}
-	if (!is_matrix(values, &at, &both, &d, &s.in) || both != 2 * C || !is_matrix(values, &at, &all, &C, &s.x_proj) || s.x_proj.type == S8 ||
-		!is_matrix(values, &at, &C, &R, &s.dt_proj) || s.dt_proj.type == S8 || all != R + 2 * N ||
-		!is_matrix(values, &at, &d, &C, &s.out) || at != values->size) {
-		return refuse(f, "layer1: wrong weights");
+	s->norm = a[0]->data, s->conv = a[1]->data, s->conv_w = a[2]->data, s->conv_b = a[3]->data;
+	s->dt_bias = a[4]->data, s->a_log = a[5]->data, s->skip = a[6]->data, s->h = a[7]->data;
+	s->last_conv = out[0]->data, s->last = out[1]->data;
+	*at += 8;
+	return is_matrix(in, at, &both, d, &s->in) && both == 2 * *C && is_matrix(in, at, &all, C, &s->x_proj) && s->x_proj.type != S8 &&
+		is_matrix(in, at, C, R, &s->dt_proj) && s->dt_proj.type != S8 && all == *R + 2 * *N && is_matrix(in, at, d, C, &s->out);
+}
+
+// Points the layers to memory for what lies between their stages; x becomes y, which
+// becomes the next layer's x.
+static float *connect(layer1 *layers, int64_t count, const float *x, float *y) {
+	const int64_t d = layers->width, C = layers->channels, dbc = layers->rank + 2 * layers->states;
+	float *scratch = malloc((size_t)(d + 2 * C + dbc) * sizeof(float) + (size_t)(d > C ? d : C) * sizeof(int16_t));
+	if (scratch == NULL) return NULL;
+	for (layer1 *s = layers; s < layers + count; s++) {
+		s->x = s == layers ? x : y;
+		s->y = y;
+		s->normed = scratch, s->u = scratch + d, s->z = s->u + C, s->dbc = s->z + C, s->q = (int16_t *)(s->dbc + dbc);
+	}
+	return scratch;
+}
+
+static ffi_error *handle_layers1(ffi_frame *f) {
+	if (answered(f)) return NULL;
+	ffi_buffer **in = f->arguments.values, **out = f->results.values;
+	const int64_t count = (f->results.size - 1) / 2;
+	int64_t d = -1, two = 2, at = 2;
+	if (f->arguments.size < at || count < 1 || f->results.size != 1 + 2 * count || !IS(in[0], FFI_F32, &one, &one, &d) ||
+		!IS(in[1], FFI_F32, &two) || !IS(out[0], FFI_F32, &one, &one, &d)) {
+		return refuse(f, "layers1: wrong shapes");
 	}
 	const float *eps = in[1]->data;
-	float *scratch = malloc((size_t)(d + both + all) * sizeof(float) + (size_t)(d > C ? d : C) * sizeof(int16_t));
-	if (scratch == NULL) return refuse(f, "layer1: out of memory");
-	s.width = d, s.channels = C, s.states = N, s.rank = R, s.taps = K, s.eps = eps[0], s.mixer_eps = eps[1];
-	s.x = in[0]->data, s.norm = in[2]->data, s.conv = in[3]->data, s.conv_w = in[4]->data, s.conv_b = in[5]->data;
-	s.dt_bias = in[6]->data, s.a_log = in[7]->data, s.skip = in[8]->data, s.h = in[9]->data;
-	s.y = out[0]->data, s.last_conv = out[1]->data, s.last = out[2]->data;
-	s.normed = scratch, s.u = scratch + d, s.z = s.u + C, s.dbc = s.z + C, s.q = (int16_t *)(s.dbc + all);
-	stage stages[LAYER1_STAGES];
-	for (int i = 0; i < LAYER1_STAGES; i++) {
-		const int64_t items = set->layer1_items(&s, i);
-		stages[i] = (stage){items, items / 32 > 1 ? items / 32 : 1};
+	layer1 *layers = calloc((size_t)count, sizeof *layers);
+	float *scratch = NULL;
+	job *j = layers == NULL ? NULL : new_job(run_layers1, layers, (int)count * LAYER1_STAGES);
+	const char *fault = j == NULL ? "layers1: out of memory" : NULL;
+	for (int64_t l = 0; l < count && fault == NULL; l++) {
+		const layer1 *before = l == 0 ? &(layer1){.width = d, .channels = -1, .states = -1, .rank = -1, .taps = -1} : &layers[l - 1];
+		layers[l] = (layer1){.width = before->width, .channels = before->channels, .states = before->states, .rank = before->rank,
+			.taps = before->taps, .eps = eps[0], .mixer_eps = eps[1]};
+		if (!is_layer1(&f->arguments, &at, out + 1 + 2 * l, &layers[l])) fault = "layers1: wrong weights";
 	}
-	share(f, run_layer1, &s, LAYER1_STAGES, stages);
+	if (fault == NULL && at != f->arguments.size) fault = "layers1: too many weights";
+	if (fault == NULL && (scratch = connect(layers, count, in[0]->data, out[0]->data)) == NULL) fault = "layers1: out of memory";
+	if (fault == NULL) {
+		for (int i = 0; i < j->count; i++) {
+			j->stages[i].items = set->layer1_items(&layers[i / LAYER1_STAGES], i % LAYER1_STAGES);
+			j->stages[i].grain = j->stages[i].items / 32 > 1 ? j->stages[i].items / 32 : 1;
+		}
+		run_job(f, j);
+	} else {
+		free(j);
+	}
 	free(scratch);
-	return NULL;
+	free(layers);
+	return fault == NULL ? NULL : refuse(f, fault);
 }
 
 static const struct {
@@ -282,7 +322,7 @@ static const struct {
 	ffi_handler *handler;
 } handlers[] = {
 	{"mes.scan1", handle_scan1}, {"mes.scan2", handle_scan2}, {"mes.product", handle_product}, {"mes.conv", handle_conv},
-	{"mes.layer1", handle_layer1},
+	{"mes.layers1", handle_layers1},
 };
 
 static char *text(const char *a, const char *b) {

@@ -10,9 +10,6 @@ import (
 // same shape and the state after the last valid token.
 func (c Config) Block(w Weights, x *Node, s State, span Span) (*Node, State) {
 	x.AssertDims(-1, -1, c.DModel)
-	if c.fitsLayer(w, x, span) {
-		return c.layerKernel(w, x, s)
-	}
 	y, z, next := c.Scan(w, c.Enter(w, x), s, span)
 	return Add(x, widen(c.Leave(w, y, z))), next
 }
