@@ -56,7 +56,7 @@ static void work(job *j) {
 			atomic_fetch_add(&s->done, to - from);
 		}
 		for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
-			if (spins > 1000) sched_yield();
+			if (spins > 100000) sched_yield(); // some 0.1 ms: a processor given away may not come back for longer
 		}
 	}
 }
