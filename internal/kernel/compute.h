@@ -14,6 +14,7 @@ enum {
 	ROWS = 16,         // outputs of an item of a product
 	MAX_VECTORS = 4,   // largest number of vectors of a product
 	CONV_STEPS = 32,   // tokens of an item of the convolution
+	FEW_ROWS = 4,      // outputs of an item of a small product
 };
 
 // Mamba-1: h_t = exp(delta_t A) h_{t-1} + B_t dx_t, y_t = C_t h_t.
@@ -50,6 +51,32 @@ typedef struct {
 	float *y;                          // [B,T,C]
 } conv;
 
+// Rows of weights: W = scale × w for int8, which meets the vector in int16, else w.
+enum { F32, BF16, S8 };
+typedef struct {
+	int type;
+	int64_t outputs, inputs;
+	const void *w;      // [outputs, inputs]
+	const float *scale; // [outputs] for int8
+} matrix;
+
+// A layer of Mamba-1 for one token: x + out_proj(mixer(norm(x))), where A is
+// -exp(a_log). Each stage's items may be computed after those of the stages before.
+typedef struct {
+	int64_t width, channels, states, rank, taps; // d, di, N, R, K
+	float eps, mixer_eps;                        // a negative one: B, C and delta have no norm
+	matrix in, x_proj, dt_proj, out;
+	const float *x, *norm;                               // [d]
+	const float *conv, *conv_w, *conv_b;                 // [K-1,di] [di,K] [di]
+	const float *dt_bias, *a_log, *skip, *h;             // [di] [di,N] [di] [N,di]
+	float *y, *last_conv, *last;                         // [d] [K-1,di] [N,di]
+	float *normed, *u, *z, *dbc;                         // [d] [2di], whose half is z, [R+2N]: between stages
+	int16_t *q;                                          // a vector as int16, [max(d, di)]
+	float step;
+} layer1;
+
+enum { LAYER1_STAGES = 7 };
+
 // The kernels for one set of vector instructions.
 typedef struct {
 	const char *name;
@@ -57,6 +84,8 @@ typedef struct {
 	void (*scan2)(const scan2 *, int64_t item);
 	void (*product)(const product *, int64_t item);
 	void (*conv)(const conv *, int64_t item);
+	int64_t (*layer1_items)(const layer1 *, int stage);
+	void (*layer1)(layer1 *, int stage, int64_t item);
 	// Writes round(x / step) and gives step = max|x| / 32767, no number if an x is none.
 	float (*quantize)(const float *x, int64_t n, int16_t *q);
 } kernels;

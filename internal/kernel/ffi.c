@@ -30,23 +30,34 @@ static const kernels *chosen(void) {
 // Set by mes_register, before any handler can run.
 static const kernels *set = &kernels_plain;
 
-// A call's items. Helpers may begin after the call has returned: they then find
-// no item left, and the last one to leave frees the job.
+// The items of a stage, in pieces of grain.
 typedef struct {
-	void (*run)(const void *arguments, int64_t item);
-	const void *arguments;
 	int64_t items, grain;
 	_Atomic int64_t next, done;
+} stage;
+
+// A call: stages of items, each of which begins when the one before is done. Helpers
+// may begin after the call has returned: they then find no item left, and the last
+// one to leave frees the job.
+typedef struct {
+	void (*run)(void *arguments, int stage, int64_t item);
+	void *arguments;
 	_Atomic int holders;
+	int count;
+	stage stages[];
 } job;
 
 static void work(job *j) {
-	for (;;) {
-		const int64_t from = atomic_fetch_add(&j->next, j->grain);
-		if (from >= j->items) return;
-		const int64_t to = from + j->grain < j->items ? from + j->grain : j->items;
-		for (int64_t i = from; i < to; i++) j->run(j->arguments, i);
-		atomic_fetch_add(&j->done, to - from);
+	for (int i = 0; i < j->count; i++) {
+		stage *s = &j->stages[i];
+		for (int64_t from; (from = atomic_fetch_add(&s->next, s->grain)) < s->items;) {
+			const int64_t to = from + s->grain < s->items ? from + s->grain : s->items;
+			for (int64_t item = from; item < to; item++) j->run(j->arguments, i, item);
+			atomic_fetch_add(&s->done, to - from);
+		}
+		for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
+			if (spins > 100000) sched_yield(); // some 0.1 ms: a processor given away may not come back for longer
+		}
 	}
 }
 
@@ -72,17 +83,22 @@ static int64_t threads(const ffi_frame *f) {
 	return n < processors ? n : processors;
 }
 
-// Runs all items, in pieces of grain; ends when they are done.
-static void share(const ffi_frame *f, void (*run)(const void *, int64_t), const void *arguments, int64_t items, int64_t grain) {
-	const int64_t pieces = (items + grain - 1) / grain;
+// Gives a job without items, or NULL; run_job runs and frees it.
+static job *new_job(void (*run)(void *, int, int64_t), void *arguments, int count) {
+	job *j = calloc(1, sizeof *j + (size_t)count * sizeof *j->stages);
+	if (j != NULL) j->run = run, j->arguments = arguments, j->count = count, j->holders = 1;
+	return j;
+}
+
+// Ends when all items are done.
+static void run_job(const ffi_frame *f, job *j) {
+	int64_t pieces = 0; // of the stage that has most
+	for (int i = 0; i < j->count; i++) {
+		const int64_t n = (j->stages[i].items + j->stages[i].grain - 1) / j->stages[i].grain;
+		if (n > pieces) pieces = n;
+	}
 	int64_t helpers = threads(f) - 1;
 	if (helpers > pieces - 1) helpers = pieces - 1;
-	job *j = helpers > 0 ? malloc(sizeof *j) : NULL;
-	if (j == NULL) {
-		for (int64_t i = 0; i < items; i++) run(arguments, i);
-		return;
-	}
-	*j = (job){.run = run, .arguments = arguments, .items = items, .grain = grain, .holders = 1};
 	for (int64_t i = 0; i < helpers; i++) {
 		atomic_fetch_add(&j->holders, 1);
 		ffi_schedule ask = {sizeof ask, NULL, f->context, help, j};
@@ -93,10 +109,18 @@ static void share(const ffi_frame *f, void (*run)(const void *, int64_t), const 
 		}
 	}
 	work(j);
-	for (int spins = 0; atomic_load(&j->done) < items; spins++) {
-		if (spins > 1000) sched_yield();
-	}
 	leave(j);
+}
+
+// Runs the items of one stage; ends when they are done.
+static void share(const ffi_frame *f, void (*run)(void *, int, int64_t), void *arguments, int64_t items, int64_t grain) {
+	job *j = new_job(run, arguments, 1);
+	if (j == NULL) {
+		for (int64_t i = 0; i < items; i++) run(arguments, 0, i);
+		return;
+	}
+	j->stages[0].items = items, j->stages[0].grain = grain;
+	run_job(f, j);
 }
 
 static ffi_error *refuse(const ffi_frame *f, const char *message) {
@@ -132,7 +156,7 @@ static int is(const ffi_buffer *b, int dtype, int rank, int64_t *const *sizes) {
 
 static int64_t one = 1;
 
-static void run_scan1(const void *a, int64_t item) { set->scan1(a, item); }
+static void run_scan1(void *a, int stage, int64_t item) { set->scan1(a, item); }
 
 static ffi_error *handle_scan1(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -143,12 +167,12 @@ static ffi_error *handle_scan1(ffi_frame *f) {
 		!IS(in[5], FFI_F32, &B, &T, &N) || !IS(out[0], FFI_F32, &B, &T, &C) || !IS(out[1], FFI_F32, &B, &N, &C) || N > MAX_STATES) {
 		return refuse(f, "scan1: wrong shapes");
 	}
-	const scan1 s = {B, T, C, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data, out[1]->data};
+	scan1 s = {B, T, C, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data, out[1]->data};
 	share(f, run_scan1, &s, B * ((C + LANES - 1) / LANES), 1);
 	return NULL;
 }
 
-static void run_scan2(const void *a, int64_t item) { set->scan2(a, item); }
+static void run_scan2(void *a, int stage, int64_t item) { set->scan2(a, item); }
 
 static ffi_error *handle_scan2(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -160,12 +184,12 @@ static ffi_error *handle_scan2(ffi_frame *f) {
 		N > MAX_STATES || (P + LANES - 1) / LANES * LANES * ((N + 3) / 4 * 4) > MAX_HEAD) {
 		return refuse(f, "scan2: wrong shapes");
 	}
-	const scan2 s = {B, T, G, H, P, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, out[0]->data, out[1]->data};
+	scan2 s = {B, T, G, H, P, N, in[0]->data, in[1]->data, in[2]->data, in[3]->data, in[4]->data, out[0]->data, out[1]->data};
 	share(f, run_scan2, &s, B * H, 1);
 	return NULL;
 }
 
-static void run_product(const void *a, int64_t item) { set->product(a, item); }
+static void run_product(void *a, int stage, int64_t item) { set->product(a, item); }
 
 static ffi_error *handle_product(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -185,7 +209,7 @@ static ffi_error *handle_product(ffi_frame *f) {
 	return NULL;
 }
 
-static void run_conv(const void *a, int64_t item) { set->conv(a, item); }
+static void run_conv(void *a, int stage, int64_t item) { set->conv(a, item); }
 
 static ffi_error *handle_conv(ffi_frame *f) {
 	if (answered(f)) return NULL;
@@ -198,9 +222,99 @@ static ffi_error *handle_conv(ffi_frame *f) {
 	}
 	const int32_t first = *(const int32_t *)in[1]->data;
 	if (first < 0 || first + C > columns) return refuse(f, "conv: columns out of range");
-	const conv s = {B, T, C, K, columns, first, in[0]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data};
+	conv s = {B, T, C, K, columns, first, in[0]->data, in[2]->data, in[3]->data, in[4]->data, in[5]->data, out[0]->data};
 	share(f, run_conv, &s, B * ((T + CONV_STEPS - 1) / CONV_STEPS), 1);
 	return NULL;
+}
+
+static void run_layers1(void *a, int stage, int64_t item) { set->layer1((layer1 *)a + stage / LAYER1_STAGES, stage % LAYER1_STAGES, item); }
+
+// Reads the weights at *at, which are followed by their scales if they are int8.
+static int is_matrix(const ffi_values *in, int64_t *at, int64_t *outputs, int64_t *inputs, matrix *m) {
+	if (*at >= in->size) return 0;
+	const ffi_buffer *w = in->values[(*at)++];
+	if (!IS(w, w->dtype, outputs, inputs)) return 0;
+	*m = (matrix){F32, *outputs, *inputs, w->data, NULL};
+	switch (w->dtype) {
+	case FFI_F32: return 1;
+	case FFI_BF16: m->type = BF16; return 1;
+	case FFI_S8: break;
+	default: return 0;
+	}
+	if (*at >= in->size) return 0;
+	const ffi_buffer *scale = in->values[(*at)++];
+	m->type = S8;
+	m->scale = scale->data;
+	return IS(scale, FFI_F32, outputs, &one);
+}
+
+// Reads a layer from the arguments at *at and its two results; d, C, N, R and K are
+// those of the layers before, or -1.
+static int is_layer1(const ffi_values *in, int64_t *at, ffi_buffer **out, layer1 *s) {
+	ffi_buffer **a = in->values + *at;
+	int64_t past = s->taps - 1, *d = &s->width, *C = &s->channels, *N = &s->states, *R = &s->rank, both = -1, all = -1;
+	if (s->taps < 0) past = -1;
+	if (*at + 8 > in->size || !IS(a[0], FFI_F32, d) || !IS(a[1], FFI_F32, &one, &past, C) || !IS(a[2], FFI_F32, C, &one, &s->taps) ||
+		!IS(a[3], FFI_F32, C) || !IS(a[4], FFI_F32, C) || !IS(a[5], FFI_F32, C, N) || !IS(a[6], FFI_F32, C) || !IS(a[7], FFI_F32, &one, N, C) ||
+		!IS(out[0], FFI_F32, &one, &past, C) || !IS(out[1], FFI_F32, &one, N, C) || past != s->taps - 1 || s->taps > MAX_TAPS || *N > MAX_STATES) {
+		return 0;
+	}
+	s->norm = a[0]->data, s->conv = a[1]->data, s->conv_w = a[2]->data, s->conv_b = a[3]->data;
+	s->dt_bias = a[4]->data, s->a_log = a[5]->data, s->skip = a[6]->data, s->h = a[7]->data;
+	s->last_conv = out[0]->data, s->last = out[1]->data;
+	*at += 8;
+	return is_matrix(in, at, &both, d, &s->in) && both == 2 * *C && is_matrix(in, at, &all, C, &s->x_proj) && s->x_proj.type != S8 &&
+		is_matrix(in, at, C, R, &s->dt_proj) && s->dt_proj.type != S8 && all == *R + 2 * *N && is_matrix(in, at, d, C, &s->out);
+}
+
+// Points the layers to memory for what lies between their stages; x becomes y, which
+// becomes the next layer's x.
+static float *connect(layer1 *layers, int64_t count, const float *x, float *y) {
+	const int64_t d = layers->width, C = layers->channels, dbc = layers->rank + 2 * layers->states;
+	float *scratch = malloc((size_t)(d + 2 * C + dbc) * sizeof(float) + (size_t)(d > C ? d : C) * sizeof(int16_t));
+	if (scratch == NULL) return NULL;
+	for (layer1 *s = layers; s < layers + count; s++) {
+		s->x = s == layers ? x : y;
+		s->y = y;
+		s->normed = scratch, s->u = scratch + d, s->z = s->u + C, s->dbc = s->z + C, s->q = (int16_t *)(s->dbc + dbc);
+	}
+	return scratch;
+}
+
+static ffi_error *handle_layers1(ffi_frame *f) {
+	if (answered(f)) return NULL;
+	ffi_buffer **in = f->arguments.values, **out = f->results.values;
+	const int64_t count = (f->results.size - 1) / 2;
+	int64_t d = -1, two = 2, at = 2;
+	if (f->arguments.size < at || count < 1 || f->results.size != 1 + 2 * count || !IS(in[0], FFI_F32, &one, &one, &d) ||
+		!IS(in[1], FFI_F32, &two) || !IS(out[0], FFI_F32, &one, &one, &d)) {
+		return refuse(f, "layers1: wrong shapes");
+	}
+	const float *eps = in[1]->data;
+	layer1 *layers = calloc((size_t)count, sizeof *layers);
+	float *scratch = NULL;
+	job *j = layers == NULL ? NULL : new_job(run_layers1, layers, (int)count * LAYER1_STAGES);
+	const char *fault = j == NULL ? "layers1: out of memory" : NULL;
+	for (int64_t l = 0; l < count && fault == NULL; l++) {
+		const layer1 *before = l == 0 ? &(layer1){.width = d, .channels = -1, .states = -1, .rank = -1, .taps = -1} : &layers[l - 1];
+		layers[l] = (layer1){.width = before->width, .channels = before->channels, .states = before->states, .rank = before->rank,
+			.taps = before->taps, .eps = eps[0], .mixer_eps = eps[1]};
+		if (!is_layer1(&f->arguments, &at, out + 1 + 2 * l, &layers[l])) fault = "layers1: wrong weights";
+	}
+	if (fault == NULL && at != f->arguments.size) fault = "layers1: too many weights";
+	if (fault == NULL && (scratch = connect(layers, count, in[0]->data, out[0]->data)) == NULL) fault = "layers1: out of memory";
+	if (fault == NULL) {
+		for (int i = 0; i < j->count; i++) {
+			j->stages[i].items = set->layer1_items(&layers[i / LAYER1_STAGES], i % LAYER1_STAGES);
+			j->stages[i].grain = j->stages[i].items / 32 > 1 ? j->stages[i].items / 32 : 1;
+		}
+		run_job(f, j);
+	} else {
+		free(j);
+	}
+	free(scratch);
+	free(layers);
+	return fault == NULL ? NULL : refuse(f, fault);
 }
 
 static const struct {
@@ -208,6 +322,7 @@ static const struct {
 	ffi_handler *handler;
 } handlers[] = {
 	{"mes.scan1", handle_scan1}, {"mes.scan2", handle_scan2}, {"mes.product", handle_product}, {"mes.conv", handle_conv},
+	{"mes.layers1", handle_layers1},
 };
 
 static char *text(const char *a, const char *b) {

@@ -14,7 +14,7 @@ typedef struct ffi_extension {
 } ffi_extension;
 
 enum { FFI_EXTENSION_METADATA = 1, FFI_STAGE_EXECUTE = 3, FFI_INVALID_ARGUMENT = 3 };
-enum { FFI_S8 = 2, FFI_S32 = 4, FFI_F32 = 11 };
+enum { FFI_S8 = 2, FFI_S32 = 4, FFI_F32 = 11, FFI_BF16 = 16 };
 // What these declarations are of; XLA refuses a handler of a version that it does
 // not support.
 enum { FFI_MAJOR = 0, FFI_MINOR = 3 };

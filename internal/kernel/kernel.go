@@ -13,6 +13,9 @@ const (
 	Scan2   = "mes.scan2"   // h, dA, dx, B, C → y, last h
 	Product = "mes.product" // x, int8 w, scale → x·(w·scale)ᵀ
 	Conv    = "mes.conv"    // x, first column, mask, state, w, bias → silu(conv(x))
+	// Layers1 is layers of Mamba-1 for one token: x, {eps, mixer eps or -1}, then of each layer norm, state, conv w, conv bias,
+	// dt bias, A_log, D, h, in_proj, x_proj, dt_proj and out_proj, int8 weights with their scales behind → x, then states and h
+	Layers1 = "mes.layers1"
 )
 
 // Limits of the kernels, as in compute.h.

@@ -4,7 +4,7 @@ package kernel
 
 /*
 #cgo CFLAGS: -O3 -Wall
-#cgo LDFLAGS: -ldl
+#cgo LDFLAGS: -ldl -lm
 #include <stdlib.h>
 const char *mes_register(const char *path, char **fault);
 */

@@ -67,3 +67,54 @@ func (c Config) convKernel(w Weights, proj *Node, first int, state *Node, span S
 	return backend.Call(kernel.Conv, []shapes.Shape{shapes.Make(dtypes.Float32, B, T, C)},
 		proj, Const(g, int32(first)), mask, state, w("conv1d.weight"), bias)[0]
 }
+
+// fitsLayers reports whether layersKernel computes layers [from, to) over x [B, T, d]:
+// Mamba-1 and one token of one text, where much of the time would go into the way
+// from one small operation to the next.
+func (c Config) fitsLayers(layer func(int) Weights, x *Node, from, to int, span Span) bool {
+	if c.Kind == Mamba2 || c.UseBias || from == to || x.Shape().Size() != c.DModel || span != (Span{}) || x.DType() != dtypes.Float32 ||
+		c.narrow(x) != x || !c.hasKernel(x) || c.DConv > kernel.MaxTaps || c.DState > kernel.MaxStates {
+		return false
+	}
+	for l := from; l < to; l++ {
+		for _, name := range []string{"mixer.x_proj.weight", "mixer.dt_proj.weight"} {
+			if layer(l)(name).DType() == dtypes.Int8 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// layersKernel is Block for one token, layer after layer.
+func (c Config) layersKernel(layer func(int) Weights, x *Node, from, to int, states []State) (*Node, []State) {
+	g := x.Graph()
+	eps := []float32{float32(c.NormEps), -1}
+	if c.Kind == Falcon {
+		eps[1] = float32(c.MixerNormEps)
+	}
+	in, results := []*Node{x, Const(g, eps)}, []shapes.Shape{x.Shape()}
+	for l := from; l < to; l++ {
+		w, s := layer(l), states[l-from]
+		m := w.In("mixer.")
+		bias := Zeros(g, shapes.Make(dtypes.Float32, c.DInner()))
+		if c.UseConvBias {
+			bias = m("conv1d.bias")
+		}
+		in = append(in, w("norm.weight"), s.Conv, m("conv1d.weight"), bias, m("dt_proj.bias"), m("A_log"), m("D"), s.SSM)
+		for _, name := range []string{"in_proj", "x_proj", "dt_proj", "out_proj"} {
+			weight := m(name + ".weight")
+			in = append(in, weight)
+			if weight.DType() == dtypes.Int8 {
+				in = append(in, m(name+".weight_scale"))
+			}
+		}
+		results = append(results, s.Conv.Shape(), s.SSM.Shape())
+	}
+	out := backend.Call(kernel.Layers1, results, in...)
+	next := make([]State, to-from)
+	for i := range next {
+		next[i] = State{Conv: out[1+2*i], SSM: out[2+2*i]}
+	}
+	return out[0], next
+}

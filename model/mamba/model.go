@@ -20,9 +20,13 @@ func (c Config) Embed(w Weights, ids *Node) *Node {
 // w holds the backbone's tensors (layers.{l}.…).
 func (c Config) Layers(w Weights, x *Node, from, to int, states []State, span Span) (*Node, []State) {
 	x.AssertDims(-1, -1, c.DModel)
+	layer := func(l int) Weights { return w.In(fmt.Sprintf("layers.%d.", l)) }
+	if c.fitsLayers(layer, x, from, to, span) {
+		return c.layersKernel(layer, x, from, to, states)
+	}
 	next := make([]State, to-from)
 	for l := from; l < to; l++ {
-		x, next[l-from] = c.Block(w.In(fmt.Sprintf("layers.%d.", l)), x, states[l-from], span)
+		x, next[l-from] = c.Block(layer(l), x, states[l-from], span)
 	}
 	return x, next
 }

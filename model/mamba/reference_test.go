@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -208,8 +209,8 @@ func (l *layer) compile(t *testing.T, b compute.Backend, form mamba.Scan, masked
 		if masked {
 			span, rest = mamba.Span{Mask: in[3], Length: in[4]}, in[5:]
 		}
-		y, s := c.Block(l.named(rest), in[0], mamba.State{Conv: in[1], SSM: in[2]}, span)
-		return []*Node{y, s.Conv, s.SSM}
+		y, s := c.Layers(l.named(rest), in[0], 0, 1, []mamba.State{{Conv: in[1], SSM: in[2]}}, span)
+		return []*Node{y, s[0].Conv, s[0].SSM}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -217,11 +218,11 @@ func (l *layer) compile(t *testing.T, b compute.Backend, form mamba.Scan, masked
 	return &block{l, masked, exec}
 }
 
-// named gives the nodes of the layer's tensors by name.
+// named gives the nodes of the layer's tensors by their names in a model of one.
 func (l *layer) named(nodes []*Node) mamba.Weights {
 	return func(name string) *Node {
 		for i, spec := range l.specs {
-			if spec.Name == name {
+			if "layers.0."+spec.Name == name {
 				return nodes[i]
 			}
 		}
@@ -299,6 +300,31 @@ func TestScanStepOracle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLayersKernel takes single texts token by token, which kernels do a layer at once.
+func TestLayersKernel(t *testing.T) {
+	b := testkit.Backend(t, backend.XLACPU)
+	for _, kind := range []mamba.Kind{mamba.Mamba1, mamba.Falcon} {
+		for _, sizes := range [][5]int{{4, 3, 1, 2, 1}, {37, 53, 5, 3, 7}, {64, 96, 16, 4, 20}} {
+			c := mamba.Config{Kind: kind, VocabSize: 11, DModel: sizes[0], DInnerSize: sizes[1], DState: sizes[2], DConv: sizes[3], DTRank: sizes[4],
+				NLayer: 1, UseConvBias: sizes[0]%2 == 0, NormEps: 1e-3, MixerNormEps: 1e-2}
+			t.Run(fmt.Sprint(kind, sizes), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(uint64(sizes[0]), 2))
+				l := newLayer(c, rng)
+				for _, spec := range l.specs { // as wide layers have them, lest f32's own rounding shows
+					if strings.HasSuffix(spec.Name, "proj.weight") {
+						for i := range l.weights[spec.Name] {
+							l.weights[spec.Name][i] = float64(float32(l.weights[spec.Name][i] / math.Sqrt(float64(spec.Shape[1]))))
+						}
+					}
+				}
+				in := &batch{B: 1, T: 7, x: randoms(rng, 7*c.DModel)}
+				l.states(in, rng)
+				l.checkSteps(t, b, in)
+			})
+		}
+	}
 }
 
 // TestScanOracleLong crosses the borders of the chunks that scans are cut into.

@@ -143,6 +143,95 @@ static void check_conv(const kernels *k) {
 	free(x), free(mask), free(state), free(w), free(bias);
 }
 
+// Random weights of one type; want gets what they mean in f32.
+static matrix weights(int type, int64_t outputs, int64_t inputs, double **want) {
+	const int64_t n = outputs * inputs;
+	matrix m = {type, outputs, inputs, NULL, NULL};
+	float *w = randoms(n, -0.3f, 0.3f), *scale = randoms(outputs, 0.001f, 0.003f);
+	uint16_t *half = malloc((size_t)n * sizeof *half);
+	int8_t *byte = malloc((size_t)n);
+	*want = malloc((size_t)n * sizeof **want);
+	for (int64_t i = 0; i < n; i++) {
+		uint32_t bits;
+		memcpy(&bits, w + i, sizeof bits);
+		half[i] = (uint16_t)(bits >> 16);
+		byte[i] = (int8_t)between(-127, 127);
+		bits = type == BF16 ? bits & 0xffff0000u : bits;
+		float v;
+		memcpy(&v, &bits, sizeof v);
+		(*want)[i] = type == S8 ? byte[i] * (double)scale[i / inputs] : v;
+	}
+	m.w = type == S8 ? (void *)byte : type == BF16 ? (void *)half : (void *)w;
+	if (type == S8) m.scale = scale; else free(scale);
+	if (type != F32) free(w);
+	if (type != BF16) free(half);
+	if (type != S8) free(byte);
+	return m;
+}
+
+static void times(const double *w, int64_t outputs, int64_t inputs, const double *x, double *y) {
+	for (int64_t o = 0; o < outputs; o++) {
+		y[o] = 0;
+		for (int64_t i = 0; i < inputs; i++) y[o] += w[o * inputs + i] * x[i];
+	}
+}
+
+static void norm(double *x, int64_t n, double eps) {
+	double s = 0;
+	for (int64_t i = 0; i < n; i++) s += x[i] * x[i];
+	for (int64_t i = 0; i < n; i++) x[i] /= sqrt(s / (double)n + eps);
+}
+
+static void check_layer1(const kernels *k) {
+	const int64_t d = between(1, 70), C = between(1, 70), N = between(1, 20), R = between(1, 20), K = between(1, 5), all = R + 2 * N;
+	double *w_in, *w_x, *w_dt, *w_out, buffer[70 + 140 + 60 + 70], *normed = buffer, *u = buffer + 70, *dbc = u + 140, *delta = dbc + 60;
+	const matrix in = weights(rand() % 3, 2 * C, d, &w_in), x_proj = weights(rand() % 2, all, C, &w_x);
+	const matrix dt_proj = weights(rand() % 2, C, R, &w_dt), out = weights(rand() % 3, d, C, &w_out);
+	float *x = randoms(d, -2, 2), *scale = randoms(d, 0.5, 2), *conv = randoms((K - 1) * C + 1, -1, 1), *conv_w = randoms(C * K, -1, 1);
+	float *conv_b = randoms(C, -1, 1), *bias = randoms(C, -9, 3), *a_log = randoms(C * N, -1, 4), *skip = randoms(C, -1, 1), *h = randoms(N * C, -1, 1);
+	float *y = randoms(d, 9, 9), *last_conv = randoms((K - 1) * C, 9, 9), *last = randoms(N * C, 9, 9), *scratch = randoms(d + 2 * C + all, 9, 9);
+	int16_t *q = malloc((size_t)(d > C ? d : C) * sizeof *q);
+	layer1 s = {d, C, N, R, K, 1e-2f, rand() % 2 ? 1e-2f : -1, in, x_proj, dt_proj, out, x, scale, conv, conv_w, conv_b, bias, a_log, skip, h,
+		y, last_conv, last, scratch, scratch + d, scratch + d + C, scratch + d + 2 * C, q, 0};
+	for (int i = 0; i < LAYER1_STAGES; i++) {
+		for (int64_t item = k->layer1_items(&s, i) - 1; item >= 0; item--) k->layer1(&s, i, item);
+	}
+	double *wy = calloc((size_t)d, sizeof *wy), *wc = calloc((size_t)((K - 1) * C + 1), sizeof *wc), *wl = calloc((size_t)(N * C), sizeof *wl);
+	for (int64_t i = 0; i < d; i++) normed[i] = x[i];
+	norm(normed, d, s.eps);
+	for (int64_t i = 0; i < d; i++) normed[i] *= scale[i];
+	times(w_in, 2 * C, d, normed, u);
+	for (int64_t c = 0; c < C; c++) {
+		double v = conv_b[c] + conv_w[c * K + K - 1] * u[c];
+		for (int64_t t = 0; t + 1 < K; t++) {
+			v += (double)conv_w[c * K + t] * conv[t * C + c];
+			wc[t * C + c] = t + 2 < K ? conv[(t + 1) * C + c] : u[c];
+		}
+		u[c] = v / (1 + exp(-v));
+	}
+	times(w_x, all, C, u, dbc);
+	if (s.mixer_eps >= 0) norm(dbc, R, s.mixer_eps), norm(dbc + R, N, s.mixer_eps), norm(dbc + R + N, N, s.mixer_eps);
+	times(w_dt, C, R, dbc, delta);
+	for (int64_t c = 0; c < C; c++) {
+		const double step = log1p(exp(delta[c] + bias[c])), z = u[C + c];
+		double v = skip[c] * u[c];
+		for (int64_t n = 0; n < N; n++) {
+			wl[n * C + c] = exp(-step * exp(a_log[c * N + n])) * h[n * C + c] + step * u[c] * dbc[R + n];
+			v += wl[n * C + c] * dbc[R + N + n];
+		}
+		u[c] = v * z / (1 + exp(-z));
+	}
+	times(w_out, d, C, u, wy);
+	for (int64_t i = 0; i < d; i++) wy[i] += x[i];
+	const double tolerance = in.type == S8 || out.type == S8 ? 2e-4 : 4e-6;
+	compare(k->name, "layer1 y", y, wy, d, tolerance);
+	compare(k->name, "layer1 convolution", last_conv, wc, (K - 1) * C, tolerance);
+	compare(k->name, "layer1 last", last, wl, N * C, tolerance);
+	const void *used[] = {in.w, in.scale, x_proj.w, dt_proj.w, out.w, out.scale, w_in, w_x, w_dt, w_out, x, scale, conv, conv_w, conv_b, bias,
+		a_log, skip, h, scratch, q};
+	for (size_t i = 0; i < sizeof used / sizeof *used; i++) free((void *)used[i]);
+}
+
 int main(void) {
 	const kernels *sets[3] = {&kernels_plain};
 	int n = 1;
@@ -156,6 +245,7 @@ int main(void) {
 			check_scan2(sets[i]);
 			check_product(sets[i]);
 			check_conv(sets[i]);
+			check_layer1(sets[i]);
 		}
 		printf("%s checked\n", sets[i]->name);
 	}
