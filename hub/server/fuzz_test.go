@@ -224,22 +224,3 @@ func FuzzNextCursor(f *testing.F) {
 		}
 	})
 }
-<<<<<<< HEAD
-=======
-
-// TestIgnoreRulesThatTakeLong: a .gitignore whose patterns could be tried in very many
-// ways is tried in a few.
-func TestIgnoreRulesThatTakeLong(t *testing.T) {
-	text := strings.Repeat("**/a*a*a*a*a*a*a*a*b/**/"+strings.Repeat("**/", 40)+"x\n", 1000) + strings.Repeat(strings.Repeat("*a", 100)+"b\n", 1000) + "*.log\n"
-	began := time.Now()
-	ignore := ignorer([]byte(text))
-	for range 2 {
-		if ignore(strings.Repeat("aaaaaaaaaaaaaaaa/", 40) + strings.Repeat("a", 200)) {
-			t.Error("the long path is ignored")
-		}
-	}
-	if d := time.Since(began); d > 3*time.Minute {
-		t.Errorf("two paths took %v", d)
-	}
-}
->>>>>>> flakes

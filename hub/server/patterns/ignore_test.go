@@ -84,7 +84,7 @@ func soon(t *testing.T, path string, err error, ask func() (bool, error)) {
 	if err != nil && !errors.Is(err, ErrTooMuch) {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 3*time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }
