@@ -51,6 +51,7 @@ func openXLA(name, path, chosen string, opts Options) (compute.Backend, Info, er
 		return nil, Info{}, fmt.Errorf("open back end %s: PJRT plugin %s %w", name, path, err)
 	}
 	if name == XLACPU {
+		mapLargeBuffers()
 		info.Kernels = addKernels(b, path)
 	}
 	if plugin, err := pjrt.GetPlugin(path); err == nil {
