@@ -1,7 +1,6 @@
 package trainer
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,7 +78,7 @@ func (t *Trainer) aim() error {
 			continue
 		}
 		var err error
-		if texts[e], err = data.Sample(t.Data, data.Train, name, t.Plan.SeqLen, max(1, aimTokens/t.Plan.SeqLen)); err != nil && !errors.Is(err, data.ErrEmptyDomain) {
+		if texts[e], err = data.Sample(t.Data, data.Train, name, t.Plan.SeqLen, max(1, aimTokens/t.Plan.SeqLen)); err != nil {
 			return err
 		}
 		known += min(1, len(texts[e]))
