@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -81,15 +80,15 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("add %s to %s: %w", a.domain, t.init, err)
 	}
-	plan, err := a.plan(x)
-	if err != nil {
-		return err
-	}
 	b, devices, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer b.Finalize()
+	plan, err := a.plan(x, devices)
+	if err != nil {
+		return err
+	}
 	start, err := x.Start(ctx, a.swarm)
 	if err != nil {
 		return err
@@ -164,28 +163,17 @@ func texts(dir, split string, most int) ([][]int32, error) {
 		if s.Split != split || s.Domain == "" || s.Documents == 0 {
 			continue
 		}
-		documents, err := data.Documents(dir, split, s.Domain)
+		some, err := data.Sample(dir, split, s.Domain, addLength, max(1, most/len(manifest.Domains)))
 		if err != nil {
 			return nil, err
 		}
-		pieces, n := int(s.Documents+s.Tokens/addLength), 0
-		every := max(1, pieces*len(manifest.Domains)/most)
-		for doc, err := range documents {
-			if err != nil {
-				return nil, err
-			}
-			for piece := range slices.Chunk(doc.IDs, addLength) {
-				if n++; n%every == 0 && len(piece) > 1 {
-					out = append(out, piece)
-				}
-			}
-		}
+		out = append(out, some...)
 	}
 	return out, nil
 }
 
-// plan reads -plan, or makes one for so much text.
-func (a *addDomain) plan(x *trainer.Extension) (trainer.Plan, error) {
+// plan reads -plan, or makes one for so much text and so many devices.
+func (a *addDomain) plan(x *trainer.Extension, devices int) (trainer.Plan, error) {
 	var plan trainer.Plan
 	if a.training.plan != "" {
 		var err error
@@ -204,7 +192,7 @@ func (a *addDomain) plan(x *trainer.Extension) (trainer.Plan, error) {
 			}
 		}
 		_, held := manifest.Split(data.Valid)
-		plan = trainer.ExtensionPlan(x.Part, tokens, held)
+		plan = trainer.ExtensionPlan(x.Part, tokens, held, devices)
 	}
 	plan, err := x.Plan(plan)
 	if err != nil {

@@ -49,7 +49,8 @@ Example:
 or, prepared, of one domain; it is written to -o, and every other encoder's file stays the
 same to the byte. -data names prepared texts of the other domains, by which the router learns what
 is not for the new encoder; without it the router guesses. -plan may have one phase, joint;
-by default it follows from how much text there is. add-domain.json says what came out.`,
+by default it follows from how much text there is, and a step has 8 texts or, where the
+-devices cannot share them, the next multiple of their number. add-domain.json says what came out.`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		t := &training{m: m, model: modelFlags{m: m}, spread: spreadFlags{m: m}}
 		fs.StringVar(&t.config, "config", "", "`file` config.json of the model, or a preset: tiny, small, base; needed")

@@ -15,6 +15,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/hub"
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
 )
 
@@ -112,6 +113,8 @@ func TestTrainSwarm(t *testing.T) {
 	out := must(t, "train", "-backend", "go", "-plan", at("add.json"), "-init", at("run/model"), "-add-domain", at("numbers"), "-data", at("data"), "-o", at("more"))
 	t.Log(out)
 	checkAdded(t, at("run/model"), at("more"))
+	t.Run("int8", func(t *testing.T) { addTo(t, dir, "int8") })
+	t.Run("bf16", func(t *testing.T) { addTo(t, dir, "bf16") })
 	m, _, stderr := program(t, "")
 	if code := m.Run(t.Context(), []string{"train", "-init", at("more/model"), "-add-domain", at("numbers"), "-o", at("again")}); code == exitOK || !strings.Contains(stderr.String(), `an encoder for "numbers" already`) {
 		t.Errorf("the same domain again: exit code %d: %s", code, stderr)
@@ -129,15 +132,7 @@ func checkAdded(t *testing.T, before, run string) {
 	if r := c.Swarm.Router; r.NumEncoders != 5 || !slices.Equal(r.Domains, []string{"general", "birds", "law", "code", "numbers"}) {
 		t.Errorf("%d encoders, %q", r.NumEncoders, r.Domains)
 	}
-	for e := range 4 {
-		name := fmt.Sprintf("model-encoder-%05d.safetensors", e)
-		if sum(t, filepath.Join(before, name)) != sum(t, filepath.Join(after, name)) {
-			t.Errorf("%s changed", name)
-		}
-	}
-	if sum(t, filepath.Join(after, "model-encoder-00004.safetensors")) == sum(t, filepath.Join(after, "model-encoder-00000.safetensors")) {
-		t.Error("the new encoder has not learned")
-	}
+	sameEncoders(t, before, after)
 	sameCore(t, before, after)
 	text, err := os.ReadFile(filepath.Join(run, "add-domain.json"))
 	if err != nil {
@@ -155,29 +150,83 @@ func checkAdded(t *testing.T, before, run string) {
 	}
 }
 
-// sameCore: what a swarm's core has no row of an encoder in is the same to the byte, and
+// addTo adds a domain in a few steps to the swarm that TestTrainSwarm has made, stored in
+// another precision: the new encoder is stored in it too, and all else keeps its bytes.
+func addTo(t *testing.T, dir, precision string) {
+	at := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+	before, run := at(precision), at("more-"+precision)
+	must(t, "convert", "-dtype", precision, "-o", before, at("run/model"))
+	edit(t, at("add.json"), at("short.json"), map[string]any{
+		"phases": []any{map[string]any{"phase": "joint", "tokens": 4 * 8 * 64, "lr": 0.01}},
+	})
+	must(t, "train", "-backend", "go", "-plan", at("short.json"), "-init", before, "-add-domain", at("numbers"), "-data", at("data"), "-o", run)
+	after := filepath.Join(run, "model")
+	sameEncoders(t, before, after)
+	sameCore(t, before, after)
+	was, is := openSwarm(t, before), openSwarm(t, after)
+	old, made := was.Config.Swarm.EncoderTensors(3), is.Config.Swarm.EncoderTensors(4)
+	for i, spec := range made {
+		want, _, err := was.Info(old[i].Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := is.Info(spec.Name); err != nil || got != want {
+			t.Errorf("%s is stored as %s, the others as %s: %v", spec.Name, got, want, err)
+		}
+	}
+	if out := must(t, "generate", "-backend", "go", "-model", after, "-domain", "numbers", "-max-tokens", "12", "312;"); len(out) < 5 {
+		t.Errorf("generated %q", out)
+	}
+}
+
+// sameEncoders: the files of the first four encoders are the same to the byte, the fifth has
+// learned and is as long as the others.
+func sameEncoders(t *testing.T, before, after string) {
+	t.Helper()
+	file := func(dir string, e int) string {
+		return filepath.Join(dir, fmt.Sprintf("model-encoder-%05d.safetensors", e))
+	}
+	made, err := os.ReadFile(file(after, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range 4 {
+		text, err := os.ReadFile(file(after, e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum(t, file(before, e)) != sum(t, file(after, e)) {
+			t.Errorf("encoder %d changed", e)
+		}
+		if len(made) != len(text) || bytes.Equal(made[len(made)/2:], text[len(text)/2:]) {
+			t.Errorf("the new encoder has %d bytes, encoder %d has %d, and must differ from it", len(made), e, len(text))
+		}
+	}
+}
+
+// sameCore: what a swarm's core has no row of an encoder in is the same to the bit, and
 // the rows that were there are.
 func sameCore(t *testing.T, before, after string) {
 	t.Helper()
 	was, is := openSwarm(t, before), openSwarm(t, after)
 	for _, spec := range was.Config.Swarm.CoreTensors() {
-		old := make([]byte, 4*spec.Elements())
-		if err := was.Read(spec.Name, old); err != nil {
-			t.Fatal(err)
-		}
-		_, shape, err := is.Info(spec.Name)
+		old, err := swarm.ReadFloats(was, spec.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		size := 4
-		for _, d := range shape {
-			size *= d
-		}
-		now := make([]byte, size)
-		if err := is.Read(spec.Name, now); err != nil {
+		now, err := swarm.ReadFloats(is, spec.Name)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(old, now[:min(len(old), len(now))]) || len(old) != len(now) && shape[0] != 5 {
+		a, _, err := was.Info(spec.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, shape, err := is.Info(spec.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a != b || !slices.Equal(old, now[:min(len(old), len(now))]) || len(old) != len(now) && shape[0] != 5 {
 			t.Errorf("%s %v changed", spec.Name, shape)
 		}
 	}

@@ -3,6 +3,7 @@ package data
 import (
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Document is a document as a model reads it.
@@ -52,6 +53,34 @@ func (m *Manifest) documents(dir string, p Part, yield func(Document, error) boo
 		}
 	}
 	return true
+}
+
+// Sample returns texts of a domain in a split, each of at most length ids and within one
+// document: about most of them, taken evenly from all. Errors are as those of [Documents].
+func Sample(dir, split, domain string, length, most int) ([][]int32, error) {
+	m, err := ReadManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.part(split, domain)
+	if err != nil {
+		return nil, fmt.Errorf("read documents of %s: %w", dir, err)
+	}
+	pieces, n := int(p.Documents+p.Tokens/int64(length)), 0
+	every := max(1, pieces/most)
+	var out [][]int32
+	m.documents(dir, p, func(doc Document, failed error) bool {
+		if err = failed; err != nil {
+			return false
+		}
+		for piece := range slices.Chunk(doc.IDs, length) {
+			if n++; n%every == 0 && len(piece) > 1 {
+				out = append(out, piece)
+			}
+		}
+		return true
+	})
+	return out, err
 }
 
 // Row is a piece of a domain's documents.

@@ -91,22 +91,28 @@ func (g gate) score(w []float32, rho []float64) float64 {
 }
 
 // examples are the decisions about some texts.
-func (r *Router) examples(texts [][]int32, own bool) ([]example, error) {
-	var out []example
+func (r *Router) examples(texts [][]int32, own bool) (out []example, err error) {
+	err = r.decisions(texts, func(rho []float64) {
+		out = append(out, example{rho: rho, mark: r.mark(rho), own: own})
+	})
+	return out, err
+}
+
+// decisions calls f with the features ρ of each decision about some texts.
+func (r *Router) decisions(texts [][]int32, f func(rho []float64)) error {
 	for _, ids := range texts {
 		averages := make([]float64, r.cfg.Features())
 		for at, id := range ids {
 			if id < 0 || int(id) >= r.vocab {
-				return nil, fmt.Errorf("token id %d at position %d is outside the vocabulary, 0 to %d", id, at, r.vocab-1)
+				return fmt.Errorf("token id %d at position %d is outside the vocabulary, 0 to %d", id, at, r.vocab-1)
 			}
 			if r.cfg.decidesAt(at) {
-				rho := r.topic.features(averages, at)
-				out = append(out, example{rho: rho, mark: r.mark(rho), own: own})
+				f(r.topic.features(averages, at))
 			}
 			r.topic.update(averages, id)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // typical are examples that stand for texts of the present encoders: features of the

@@ -128,14 +128,14 @@ func renumbered(name string, from, to int) string {
 
 // perEncoder reports whether a tensor of the core has a row for each encoder.
 func perEncoder(name string) bool {
-	return name == "backbone.router.proj.weight" || name == balanceBias || name == "backbone.aggregator.beta"
+	return name == routerRows || name == balanceBias || name == "backbone.aggregator.beta"
 }
 
 // row is what such a tensor has of the new encoder; the aggregator trusts it as the
 // encoder whose place it takes.
 func (x *Extension) row(name string, values []float32) []float32 {
 	switch name {
-	case "backbone.router.proj.weight":
+	case routerRows:
 		return x.Row.Proj
 	case balanceBias:
 		return []float32{x.Row.Bias}
@@ -188,14 +188,16 @@ func (x *Extension) Plan(p Plan) (Plan, error) {
 }
 
 // ExtensionPlan is a plan for a new domain of so many tokens to train on, with held-out
-// text or without.
-func ExtensionPlan(c swarm.Config, tokens int64, heldOut bool) Plan {
-	const batch, epochs, looks = 8, 4, 2 // looks at held-out text in an epoch
+// text or without. A step has 8 texts, or the next more that the devices can share.
+func ExtensionPlan(c swarm.Config, tokens int64, heldOut bool, devices int) Plan {
+	const texts, epochs, looks = 8, 4, 2 // looks at held-out text in an epoch
+	share := int64((texts + devices - 1) / devices)
+	batch := share * int64(devices)
 	C := int64(c.Router.NextDecision(0))
 	length := min(max(256, 2*C), tokens/batch)
 	length = max(length/C, 2) * C
 	step := length * batch
-	p := Plan{Seed: 1, SeqLen: int(length), Batch: batch, Held: 256, Phases: []Phase{{
+	p := Plan{Seed: 1, SeqLen: int(length), Batch: int(batch), Held: 256, Phases: []Phase{{
 		Kind: Joint, Tokens: max(epochs*tokens, step), LR: 1e-3, Floor: 0.1, Warmup: min(50, epochs*tokens/step/10),
 	}}}
 	if heldOut {

@@ -295,6 +295,9 @@ func (r result) finite() bool { return !math.IsNaN(r.norm) && !math.IsInf(r.norm
 // balanceBias is the router's bias: no gradient reaches it.
 const balanceBias = "backbone.router.bias"
 
+// routerRows is the tensor with the router's row of each encoder.
+const routerRows = "backbone.router.proj.weight"
+
 // params reads the model's tensors from the device.
 func (l *learner) params() (Params, error) {
 	p := Params{}

@@ -1,12 +1,15 @@
 package trainer
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 
+	"github.com/mamba-encoder-swarm/mes/model/data"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
 
@@ -18,7 +21,9 @@ const copyNoise = 0.01
 
 // begin makes the model that a leg starts from and brings it to the device.
 func (t *Trainer) begin(leg leg) (*learner, error) {
-	t.grow(leg)
+	if err := t.grow(leg); err != nil {
+		return nil, err
+	}
 	c := t.learnerConfig(leg)
 	p := t.params
 	if leg.phase.Kind == Branch {
@@ -31,7 +36,7 @@ func (t *Trainer) begin(leg leg) (*learner, error) {
 }
 
 // grow makes the model that a leg starts from.
-func (t *Trainer) grow(leg leg) {
+func (t *Trainer) grow(leg leg) error {
 	grown := t.params["backbone.router.bias"].Values != nil
 	switch {
 	case leg.phase.Kind == Seed && t.params == nil:
@@ -49,9 +54,48 @@ func (t *Trainer) grow(leg leg) {
 		}
 		t.params = t.params.Grow(t.Model, noise, t.Plan.Seed)
 	}
+	if !grown && leg.phase.Kind != Seed {
+		if err := t.aim(); err != nil {
+			return fmt.Errorf("begin the router: %w", err)
+		}
+	}
 	if bias := t.params[balanceBias].Values; bias != nil && t.Plan.Pinned {
 		bias[0] = pin
 	}
+	return nil
+}
+
+// aimTokens is how many tokens of each domain's training texts a new router's row begins
+// with.
+const aimTokens = 1 << 16
+
+// aim begins the rows of a new router at the centroids of the encoders' domains. Where
+// fewer than two have texts there is nothing to tell apart, and the rows stay as drawn.
+func (t *Trainer) aim() error {
+	texts, known := make([][][]int32, t.Model.Router.NumEncoders), 0
+	for e, name := range t.Model.Router.Domains {
+		if !slices.Contains(t.domains, name) {
+			continue
+		}
+		var err error
+		if texts[e], err = data.Sample(t.Data, data.Train, name, t.Plan.SeqLen, max(1, aimTokens/t.Plan.SeqLen)); err != nil {
+			return err
+		}
+		known += min(1, len(texts[e]))
+	}
+	if known < 2 {
+		return nil
+	}
+	r, err := swarm.ReadRouter(t.Model, t.params)
+	if err != nil {
+		return err
+	}
+	rows, err := r.Centroids(texts)
+	if err != nil {
+		return err
+	}
+	t.params[routerRows] = Param{t.params[routerRows].Shape, rows}
+	return nil
 }
 
 // prepare brings a model to the device; the branches of a phase share their programs.

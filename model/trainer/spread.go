@@ -65,7 +65,9 @@ func (t *Trainer) spread(ctx context.Context, n int) error {
 	first := t.state.Leg
 	legs := t.legs[first:][:n]
 	t.release()
-	t.grow(legs[0])
+	if err := t.grow(legs[0]); err != nil {
+		return err
+	}
 	t.resume = nil
 	if t.Checkpoints != nil { // the jobs must not start from a seed that a crash could lose
 		if err := t.Checkpoints.Wait(); err != nil {
