@@ -218,11 +218,12 @@ func (l *layer) compile(t *testing.T, b compute.Backend, form mamba.Scan, masked
 	return &block{l, masked, exec}
 }
 
-// named gives the nodes of the layer's tensors by their names in a model of one.
+// named gives the nodes of the layer's tensors by their names in a layer, and in a model
+// of one.
 func (l *layer) named(nodes []*Node) mamba.Weights {
 	return func(name string) *Node {
 		for i, spec := range l.specs {
-			if "layers.0."+spec.Name == name {
+			if strings.TrimPrefix(name, "layers.0.") == spec.Name {
 				return nodes[i]
 			}
 		}

@@ -121,8 +121,10 @@ func TestShare(t *testing.T) {
 // TestShareFromNothing: specialists that share begin alike, and the generalist does not
 // begin like them.
 func TestShareFromNothing(t *testing.T) {
-	tr := Trainer{Config: Config{Model: trained(), Plan: Plan{Seed: 1}}, domains: []string{"birds", "law", "stars"}}
-	tr.grow(leg{phase: Phase{Kind: Joint, Share: Share{All: 1}}})
+	tr := Trainer{Config: Config{Model: trained(), Plan: Plan{Seed: 1, SeqLen: 16}, Data: prepared(t)}, domains: []string{"birds", "law", "stars"}}
+	if err := tr.grow(leg{phase: Phase{Kind: Joint, Share: Share{All: 1}}}); err != nil {
+		t.Fatal(err)
+	}
 	name := func(e string) []float32 {
 		return tr.params["backbone.encoders."+e+".layers.0.mixer.in_proj.weight"].Values
 	}
@@ -130,7 +132,9 @@ func TestShareFromNothing(t *testing.T) {
 		t.Error("the encoders begin otherwise")
 	}
 	tr.params = nil
-	tr.grow(leg{phase: Phase{Kind: Joint}})
+	if err := tr.grow(leg{phase: Phase{Kind: Joint}}); err != nil {
+		t.Fatal(err)
+	}
 	if slices.Equal(name("1"), name("2")) {
 		t.Error("encoders that share nothing begin alike")
 	}
