@@ -94,7 +94,8 @@ say "npm upload through Xet and through LFS: same"
 
 if [ -r "/proc/$HUB_PID/status" ]; then
 	peak=$(awk '/VmHWM/ { print $2 }' "/proc/$HUB_PID/status")
-	[ "$peak" -lt 100000 ] || fail "the server took $peak kB of memory, allowed are 100000"
+	# Holding the file of 100 MB would be more; what is usual is measured by bench_hub.sh.
+	[ "$peak" -lt 140000 ] || fail "the server took $peak kB of memory, allowed are 140000"
 	say "memory of the server: $peak kB at most"
 fi
 hub_fsck || fail "mes hub fsck finds faults"
