@@ -120,7 +120,7 @@ func TestCallRefuses(t *testing.T) {
 	}{
 		"shapes": {kernel.Product, "product: wrong shapes", [][]float32{{1, 2, 3}}},
 		"scan":   {kernel.Scan1, "scan1: wrong shapes", [][]float32{{1, 2}}},
-		"layers": {kernel.Layers1, "layers1: wrong shapes", [][]float32{{1, 2}}},
+		"layers": {kernel.Layers2, "layers: wrong shapes", [][]float32{{1, 2}}},
 		"name":   {"mes.none", "mes.none", [][]float32{{1, 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {

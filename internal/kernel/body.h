@@ -212,6 +212,23 @@ static void scan2_tokens(const scan2 *s, int64_t row, int64_t head) {
 	}
 }
 
+// Moves the states h of a channel by one token: decay h + dx B. Gives C times them.
+static inline float scan2_channel(int64_t N, float decay, float dx, const float *b, const float *c, const float *h, float *last) {
+	float y = 0;
+	vf acc = {};
+	int64_t i = 0;
+	for (; i + WIDTH <= N; i += WIDTH) {
+		vf v = decay * load(h + i) + dx * load(b + i);
+		store(last + i, v);
+		acc += load(c + i) * v;
+	}
+	for (; i < N; i++) {
+		last[i] = decay * h[i] + dx * b[i];
+		y += c[i] * last[i];
+	}
+	return y + sum(acc);
+}
+
 // One token: one pass over the states as they lie.
 static void scan2_token(const scan2 *s, int64_t row, int64_t head) {
 	const int64_t N = s->states, H = s->heads, group = head / (H / s->groups);
@@ -219,20 +236,7 @@ static void scan2_token(const scan2 *s, int64_t row, int64_t head) {
 	const float decay = exp_v(splat(s->da[row * H + head]))[0];
 	for (int64_t p = 0; p < s->head; p++) {
 		const int64_t channel = (row * H + head) * s->head + p;
-		const float *h = s->h + channel * N, dx = s->dx[channel];
-		float *last = s->last + channel * N, y = 0;
-		vf acc = {};
-		int64_t i = 0;
-		for (; i + WIDTH <= N; i += WIDTH) {
-			vf v = decay * load(h + i) + dx * load(b + i);
-			store(last + i, v);
-			acc += load(c + i) * v;
-		}
-		for (; i < N; i++) {
-			last[i] = decay * h[i] + dx * b[i];
-			y += c[i] * last[i];
-		}
-		s->y[channel] = y + sum(acc);
+		s->y[channel] = scan2_channel(N, decay, s->dx[channel], b, c, s->h + channel * N, s->last + channel * N);
 	}
 }
 
@@ -364,182 +368,11 @@ static float do_quantize(const float *x, int64_t n, int16_t *q) {
 	return peak / 32767.0f;
 }
 
-#ifndef AHEAD_F32
-#define AHEAD_F32 1024
-#endif
-static inline float row_f32(const float *w, const float *x, int64_t n) {
-	vf sums[4] = {};
-	int64_t i = 0;
-	for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-		for (int k = 0; k < 4 * WIDTH; k += 16) __builtin_prefetch((const char *)(w + i + k) + AHEAD_F32);
-		for (int k = 0; k < 4; k++) sums[k] += load(w + i + k * WIDTH) * load(x + i + k * WIDTH);
-	}
-	for (; i + WIDTH <= n; i += WIDTH) sums[0] += load(w + i) * load(x + i);
-	float y = sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-	for (; i < n; i++) y += w[i] * x[i];
-	return y;
-}
-
-static inline vf load_bf16(const uint16_t *p) {
-	typedef uint16_t vh __attribute__((vector_size(2 * WIDTH)));
-	vh v;
-	memcpy(&v, p, sizeof v);
-	return (vf)(__builtin_convertvector(v, vi) << 16);
-}
-
-static inline float row_bf16(const uint16_t *w, const float *x, int64_t n) {
-	vf sums[2] = {};
-	int64_t i = 0;
-	for (; i + 2 * WIDTH <= n; i += 2 * WIDTH) {
-		__builtin_prefetch((const char *)(w + i) + AHEAD_F32);
-		for (int k = 0; k < 2; k++) sums[k] += load_bf16(w + i + k * WIDTH) * load(x + i + k * WIDTH);
-	}
-	float y = sum(sums[0] + sums[1]);
-	for (; i < n; i++) {
-		const uint32_t bits = (uint32_t)w[i] << 16;
-		float v;
-		memcpy(&v, &bits, sizeof v);
-		y += v * x[i];
-	}
-	return y;
-}
-
-// Row o of m times x, which q holds in units of step if m is int8.
-static inline float row(const matrix *m, int64_t o, const float *x, const int16_t *q, float step) {
-	const int64_t n = m->inputs;
-	switch (m->type) {
-	case S8: return row_s8((const int8_t *)m->w + o * n, q, n) * (step * m->scale[o]);
-	case BF16: return row_bf16((const uint16_t *)m->w + o * n, x, n);
-	default: return row_f32((const float *)m->w + o * n, x, n);
-	}
-}
-
-// Divides x by its root mean square.
-static void normalize(const float *x, int64_t n, float eps, float *y) {
-	vf squares = {};
-	int64_t i = 0;
-	for (; i + WIDTH <= n; i += WIDTH) squares += load(x + i) * load(x + i);
-	float s = sum(squares);
-	for (; i < n; i++) s += x[i] * x[i];
-	const float by = 1 / __builtin_sqrtf(s / (float)n + eps);
-	for (i = 0; i < n; i++) y[i] = x[i] * by;
-}
-
-static inline vf silu_v(vf x) { return x / (1.0f + exp_v((vf){} - x)); }
-
-// log(1 + e^x), as 2 artanh(e/(2+e)) for the logarithm.
-static inline vf softplus_v(vf x) {
-	const vf over = MAX_V((vf){}, x), e = exp_v(x - 2 * over); // e^-|x|
-	const vf s = e / (2.0f + e), s2 = s * s;
-	vf p = splat(2.0f / 15);
-	for (int i = 13; i > 0; i -= 2) p = p * s2 + 2.0f / (float)i;
-	return over + p * s;
-}
-
-// Channels [at, at+n) of in_proj and the convolution.
-static void layer1_conv(const layer1 *s, int64_t at, int64_t n) {
-	const int64_t C = s->channels, K = s->taps;
-	for (int64_t i = at; i < at + n; i++) s->u[i] = row(&s->in, i, s->normed, s->q, s->step);
-	for (int64_t k = 0; k + 1 < K; k++) {
-		memcpy(s->last_conv + k * C + at, (k + 2 < K ? s->conv + (k + 1) * C : s->u) + at, (size_t)n * sizeof(float));
-	}
-	static const float token = 1;
-	const conv c = {1, 1, C, K, C, 0, s->u, &token, s->conv, s->conv_w, s->conv_b, s->u};
-	if (K == 4 && n == LANES) {
-		conv_lanes(&c, 4, 0, 0, 1, at, LANES);
-	} else {
-		conv_lanes(&c, K, 0, 0, 1, at, n);
-	}
-}
-
-// Channels [at, at+n) of dt_proj, scan and gate.
-static inline void layer1_scan(const layer1 *s, int64_t at, int64_t n) {
-	const int64_t C = s->channels, N = s->states, R = s->rank;
-	const float *b = s->dbc + R, *c = b + N;
-	float dts[LANES] = {}, a_logs[MAX_STATES][LANES];
-	for (int64_t i = 0; i < n; i++) {
-		dts[i] = row(&s->dt_proj, at + i, s->dbc, NULL, 0);
-		for (int64_t j = 0; j < N; j++) a_logs[j][i] = s->a_log[(at + i) * N + j];
-	}
-	vf delta[PARTS], u[PARTS], z[PARTS], skip[PARTS], bias[PARTS], y[PARTS];
-	load_lanes(u, s->u + at, n);
-	load_lanes(z, s->z + at, n);
-	load_lanes(skip, s->skip + at, n);
-	load_lanes(bias, s->dt_bias + at, n);
-	for (int k = 0; k < PARTS; k++) {
-		delta[k] = softplus_v(load(dts + k * WIDTH) + bias[k]);
-		y[k] = skip[k] * u[k];
-		u[k] *= delta[k];
-		delta[k] *= -log2_e;
-	}
-	for (int64_t j = 0; j < N; j++) {
-		vf h[PARTS];
-		load_lanes(h, s->h + j * C + at, n);
-		for (int k = 0; k < PARTS; k++) {
-			h[k] = exp2_v(delta[k] * exp_v(load(a_logs[j] + k * WIDTH))) * h[k] + b[j] * u[k];
-			y[k] += c[j] * h[k];
-		}
-		store_lanes(s->last + j * C + at, h, n);
-	}
-	for (int k = 0; k < PARTS; k++) y[k] *= silu_v(z[k]);
-	store_lanes(s->u + at, y, n);
-}
-
-enum { ENTER, IN, X_PROJ, MIXER_NORM, SCAN, LEAVE, OUT };
-
-static int64_t layer1_items(const layer1 *s, int stage) {
-	const int64_t blocks = (s->channels + LANES - 1) / LANES;
-	switch (stage) {
-	case ENTER: return 1;
-	case IN: return 2 * blocks;
-	case X_PROJ: return (s->x_proj.outputs + FEW_ROWS - 1) / FEW_ROWS;
-	case MIXER_NORM: return s->mixer_eps >= 0;
-	case SCAN: return blocks;
-	case LEAVE: return s->out.type == S8;
-	default: return (s->width + ROWS - 1) / ROWS;
-	}
-}
-
-static void do_layer1(layer1 *s, int stage, int64_t item) {
-	const int64_t C = s->channels, blocks = (C + LANES - 1) / LANES, N = s->states, R = s->rank;
-	const int64_t at = item % blocks * LANES, n = smaller(LANES, C - at);
-	switch (stage) {
-	case ENTER:
-		normalize(s->x, s->width, s->eps, s->normed);
-		for (int64_t i = 0; i < s->width; i++) s->normed[i] *= s->norm[i];
-		if (s->in.type == S8) s->step = do_quantize(s->normed, s->width, s->q);
-		break;
-	case IN:
-		if (item < blocks) {
-			layer1_conv(s, at, n);
-			break;
-		}
-		for (int64_t i = at; i < at + n; i++) s->z[i] = row(&s->in, C + i, s->normed, s->q, s->step);
-		break;
-	case X_PROJ:
-		for (int64_t o = item * FEW_ROWS; o < smaller((item + 1) * FEW_ROWS, R + 2 * N); o++) s->dbc[o] = row(&s->x_proj, o, s->u, NULL, 0);
-		break;
-	case MIXER_NORM:
-		normalize(s->dbc, R, s->mixer_eps, s->dbc);
-		normalize(s->dbc + R, N, s->mixer_eps, s->dbc + R);
-		normalize(s->dbc + R + N, N, s->mixer_eps, s->dbc + R + N);
-		break;
-	case SCAN:
-		if (n == LANES) {
-			layer1_scan(s, at, LANES);
-		} else {
-			layer1_scan(s, at, n);
-		}
-		break;
-	case LEAVE: s->step = do_quantize(s->u, C, s->q); break;
-	default:
-		for (int64_t o = item * ROWS; o < smaller((item + 1) * ROWS, s->width); o++) s->y[o] = s->x[o] + row(&s->out, o, s->u, s->q, s->step);
-	}
-}
+#include "layer_body.h"
 
 #define JOIN(a, b) a##b
 #define NAME(set) JOIN(kernels_, set)
 #define QUOTE(x) #x
 #define TEXT(x) QUOTE(x)
 
-const kernels NAME(SET) = {TEXT(SET), do_scan1, do_scan2, do_product, do_conv, layer1_items, do_layer1, do_quantize};
+const kernels NAME(SET) = {TEXT(SET), do_scan1, do_scan2, do_product, do_conv, layer_items, do_layer, do_quantize};

@@ -60,22 +60,35 @@ typedef struct {
 	const float *scale; // [outputs] for int8
 } matrix;
 
-// A layer of Mamba-1 for one token: x + out_proj(mixer(norm(x))), where A is
-// -exp(a_log). Each stage's items may be computed after those of the stages before.
+// A layer for one token: x + out_proj(mixer(norm(x))), where A is -exp(a_log). Both
+// kinds have the same stages, of which some have no items for one of them. Each
+// stage's items may be computed after those of the stages before.
+enum { MAMBA1, MAMBA2 };
 typedef struct {
-	int64_t width, channels, states, rank, taps; // d, di, N, R, K
-	float eps, mixer_eps;                        // a negative one: B, C and delta have no norm
-	matrix in, x_proj, dt_proj, out;
-	const float *x, *norm;                               // [d]
-	const float *conv, *conv_w, *conv_b;                 // [K-1,di] [di,K] [di]
-	const float *dt_bias, *a_log, *skip, *h;             // [di] [di,N] [di] [N,di]
-	float *y, *last_conv, *last;                         // [d] [K-1,di] [N,di]
-	float *normed, *u, *z, *dbc;                         // [d] [2di], whose half is z, [R+2N]: between stages
-	int16_t *q;                                          // a vector as int16, [max(d, di)]
+	int kind;
+	int64_t width, inner, channels, states, taps; // d, di, the convolution's (di or di+2GN), N, K
+	float eps;
+	matrix in, out;
+	const float *x, *norm;                   // [d]
+	const float *conv, *conv_w, *conv_b;     // [K-1,channels] [channels,K] [channels]
+	const float *dt_bias, *a_log, *skip, *h; // Mamba-1: [di] [di,N] [di] [N,di], Mamba-2: [H] [H] [H] [di,N]
+	float *y, *last_conv, *last;             // as x, conv and h
+	float *normed, *u, *z;                   // between stages: [d] [channels] [di+H]
+	int16_t *q;                              // a vector as int16, [max(d, di)]
 	float step;
-} layer1;
+	// Mamba-1 alone.
+	int64_t rank;    // R
+	float mixer_eps; // a negative one: B, C and delta have no norm
+	matrix x_proj, dt_proj;
+	float *dbc; // between stages: [R+2N]
+	// Mamba-2 alone, for which Mamba-1 has zeros.
+	int64_t heads, groups, norm_group; // H, G, channels that have a norm together; 0: no norm
+	int norm_first;                    // before the gate
+	float least, most;                 // limits of delta
+	const float *mixer_norm;           // [di]
+} layer;
 
-enum { LAYER1_STAGES = 7 };
+enum { LAYER_STAGES = 7 };
 
 // The kernels for one set of vector instructions.
 typedef struct {
@@ -84,8 +97,8 @@ typedef struct {
 	void (*scan2)(const scan2 *, int64_t item);
 	void (*product)(const product *, int64_t item);
 	void (*conv)(const conv *, int64_t item);
-	int64_t (*layer1_items)(const layer1 *, int stage);
-	void (*layer1)(layer1 *, int stage, int64_t item);
+	int64_t (*layer_items)(const layer *, int stage);
+	void (*layer)(layer *, int stage, int64_t item);
 	// Writes round(x / step) and gives step = max|x| / 32767, no number if an x is none.
 	float (*quantize)(const float *x, int64_t n, int16_t *q);
 } kernels;

@@ -2,12 +2,12 @@
 // vector instructions of the processor: XLA calls it as typed custom calls. The
 // graph code that makes these calls is internal/backend.Call; model/mamba uses it.
 //
-// compute.h says what each kernel computes, body.h how, for one width of vectors;
-// the compute_*.c files build it for several sets of instructions, and ffi.c gives
-// it to XLA.
+// compute.h says what each kernel computes, body.h and layer_body.h how, for one
+// width of vectors; the compute_*.c files build it for several sets of instructions,
+// and ffi.c, layers.c and call.c give it to XLA.
 package kernel
 
-// Targets of the calls; compute.h and ffi.c say what they take and give.
+// Targets of the calls; compute.h, ffi.c and layers.c say what they take and give.
 const (
 	Scan1   = "mes.scan1"   // h, delta, dx, A, B, C → y, last h
 	Scan2   = "mes.scan2"   // h, dA, dx, B, C → y, last h
@@ -16,6 +16,9 @@ const (
 	// Layers1 is layers of Mamba-1 for one token: x, {eps, mixer eps or -1}, then of each layer norm, state, conv w, conv bias,
 	// dt bias, A_log, D, h, in_proj, x_proj, dt_proj and out_proj, int8 weights with their scales behind → x, then states and h
 	Layers1 = "mes.layers1"
+	// Layers2 is the same for Mamba-2: x, {eps, least and largest delta, channels of a norm or 0, whether the norm comes before the gate}, then of
+	// each layer norm, state, conv w, conv bias, dt bias, A_log, D, h, the mixer's norm, in_proj and out_proj, with scales as above → the same
+	Layers2 = "mes.layers2"
 )
 
 // Limits of the kernels, as in compute.h.

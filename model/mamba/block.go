@@ -56,17 +56,21 @@ func (c Config) Gate(y, z *Node) *Node {
 		return Mul(y, silu(z))
 	}
 	normalize := func(x *Node) *Node {
-		d := x.Shape().Dimensions
-		size := c.NormGroupSize
-		if size == 0 {
-			size = d[2]
-		}
+		d, size := x.Shape().Dimensions, c.normSize()
 		return Reshape(rmsNormalize(Reshape(x, d[0], d[1], d[2]/size, size), c.NormEps), d...)
 	}
 	if c.NormBeforeGate {
 		return Mul(normalize(y), silu(z))
 	}
 	return normalize(Mul(y, silu(z)))
+}
+
+// normSize is the number of channels whose mean Mamba-2's norm takes together.
+func (c Config) normSize() int {
+	if c.NormGroupSize == 0 {
+		return c.DInner()
+	}
+	return c.NormGroupSize
 }
 
 // Out is Leave after the gate: what needs the layer's weights. It can be built

@@ -1,6 +1,8 @@
 package mamba
 
 import (
+	"math"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -69,12 +71,15 @@ func (c Config) convKernel(w Weights, proj *Node, first int, state *Node, span S
 }
 
 // fitsLayers reports whether layersKernel computes layers [from, to) over x [B, T, d]:
-// Mamba-1 and one token of one text, where much of the time would go into the way
-// from one small operation to the next.
+// one token of one text, where much of the time would go into the way from one small
+// operation to the next.
 func (c Config) fitsLayers(layer func(int) Weights, x *Node, from, to int, span Span) bool {
-	if c.Kind == Mamba2 || c.UseBias || from == to || x.Shape().Size() != c.DModel || span != (Span{}) || x.DType() != dtypes.Float32 ||
-		c.narrow(x) != x || !c.hasKernel(x) || c.DConv > kernel.MaxTaps || c.DState > kernel.MaxStates {
+	if c.UseBias || from == to || x.Shape().Size() != c.DModel || span != (Span{}) || x.DType() != dtypes.Float32 ||
+		c.narrow(x) != x || !c.hasKernel(x) || c.DConv > kernel.MaxTaps {
 		return false
+	}
+	if c.Kind == Mamba2 {
+		return true
 	}
 	for l := from; l < to; l++ {
 		for _, name := range []string{"mixer.x_proj.weight", "mixer.dt_proj.weight"} {
@@ -83,38 +88,69 @@ func (c Config) fitsLayers(layer func(int) Weights, x *Node, from, to int, span 
 			}
 		}
 	}
-	return true
+	return c.DState <= kernel.MaxStates
 }
 
 // layersKernel is Block for one token, layer after layer.
 func (c Config) layersKernel(layer func(int) Weights, x *Node, from, to int, states []State) (*Node, []State) {
-	g := x.Graph()
-	eps := []float32{float32(c.NormEps), -1}
-	if c.Kind == Falcon {
-		eps[1] = float32(c.MixerNormEps)
-	}
-	in, results := []*Node{x, Const(g, eps)}, []shapes.Shape{x.Shape()}
+	target, settings := c.layerSettings()
+	in, results := []*Node{x, Const(x.Graph(), settings)}, []shapes.Shape{x.Shape()}
 	for l := from; l < to; l++ {
-		w, s := layer(l), states[l-from]
-		m := w.In("mixer.")
-		bias := Zeros(g, shapes.Make(dtypes.Float32, c.DInner()))
-		if c.UseConvBias {
-			bias = m("conv1d.bias")
-		}
-		in = append(in, w("norm.weight"), s.Conv, m("conv1d.weight"), bias, m("dt_proj.bias"), m("A_log"), m("D"), s.SSM)
-		for _, name := range []string{"in_proj", "x_proj", "dt_proj", "out_proj"} {
-			weight := m(name + ".weight")
-			in = append(in, weight)
-			if weight.DType() == dtypes.Int8 {
-				in = append(in, m(name+".weight_scale"))
-			}
-		}
+		s := states[l-from]
+		in = append(in, c.layerInputs(layer(l), s)...)
 		results = append(results, s.Conv.Shape(), s.SSM.Shape())
 	}
-	out := backend.Call(kernel.Layers1, results, in...)
+	out := backend.Call(target, results, in...)
 	next := make([]State, to-from)
 	for i := range next {
 		next[i] = State{Conv: out[1+2*i], SSM: out[2+2*i]}
 	}
 	return out[0], next
+}
+
+// layerSettings gives the kernel of a layer and what it is told once.
+func (c Config) layerSettings() (target string, settings []float32) {
+	eps := float32(c.NormEps)
+	switch c.Kind {
+	case Mamba2:
+		size, first := 0, float32(0)
+		if c.RMSNorm {
+			size = c.normSize()
+		}
+		if c.RMSNorm && c.NormBeforeGate {
+			first = 1
+		}
+		low, high := c.TimeStepLimit[0], min(c.TimeStepLimit[1], math.MaxFloat32)
+		return kernel.Layers2, []float32{eps, float32(low), float32(high), float32(size), first}
+	case Falcon:
+		return kernel.Layers1, []float32{eps, float32(c.MixerNormEps)}
+	}
+	return kernel.Layers1, []float32{eps, -1}
+}
+
+// layerInputs lists a layer's tensors and states as its kernel takes them.
+func (c Config) layerInputs(w Weights, s State) []*Node {
+	g, m := s.SSM.Graph(), w.In("mixer.")
+	bias, step := Zeros(g, shapes.Make(dtypes.Float32, c.ConvDim())), "dt_proj.bias"
+	if c.UseConvBias {
+		bias = m("conv1d.bias")
+	}
+	matrices := []string{"in_proj", "x_proj", "dt_proj", "out_proj"}
+	if c.Kind == Mamba2 {
+		step, matrices = "dt_bias", []string{"in_proj", "out_proj"}
+	}
+	in := []*Node{w("norm.weight"), s.Conv, m("conv1d.weight"), bias, m(step), m("A_log"), m("D"), s.SSM}
+	if c.Kind == Mamba2 && c.RMSNorm {
+		in = append(in, m("norm.weight"))
+	} else if c.Kind == Mamba2 {
+		in = append(in, Zeros(g, shapes.Make(dtypes.Float32, c.DInner()))) // not read
+	}
+	for _, name := range matrices {
+		weight := m(name + ".weight")
+		in = append(in, weight)
+		if weight.DType() == dtypes.Int8 {
+			in = append(in, m(name+".weight_scale"))
+		}
+	}
+	return in
 }

@@ -303,28 +303,39 @@ func TestScanStepOracle(t *testing.T) {
 	})
 }
 
-// TestLayersKernel takes single texts token by token, which kernels do a layer at once.
+// TestLayersKernel takes single texts token by token, which a kernel does for all layers at once.
 func TestLayersKernel(t *testing.T) {
 	b := testkit.Backend(t, backend.XLACPU)
+	var all []mamba.Config
 	for _, kind := range []mamba.Kind{mamba.Mamba1, mamba.Falcon} {
 		for _, sizes := range [][5]int{{4, 3, 1, 2, 1}, {37, 53, 5, 3, 7}, {64, 96, 16, 4, 20}} {
-			c := mamba.Config{Kind: kind, VocabSize: 11, DModel: sizes[0], DInnerSize: sizes[1], DState: sizes[2], DConv: sizes[3], DTRank: sizes[4],
-				NLayer: 1, UseConvBias: sizes[0]%2 == 0, NormEps: 1e-3, MixerNormEps: 1e-2}
-			t.Run(fmt.Sprint(kind, sizes), func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(uint64(sizes[0]), 2))
-				l := newLayer(c, rng)
-				for _, spec := range l.specs { // as wide layers have them, lest f32's own rounding shows
-					if strings.HasSuffix(spec.Name, "proj.weight") {
-						for i := range l.weights[spec.Name] {
-							l.weights[spec.Name][i] = float64(float32(l.weights[spec.Name][i] / math.Sqrt(float64(spec.Shape[1]))))
-						}
+			all = append(all, mamba.Config{Kind: kind, DModel: sizes[0], DInnerSize: sizes[1], DState: sizes[2], DConv: sizes[3], DTRank: sizes[4]})
+		}
+	}
+	for _, sizes := range [][6]int{{5, 3, 1, 3, 3, 2}, {36, 60, 12, 6, 2, 3}, {64, 128, 32, 4, 1, 4}, {37, 96, 5, 6, 3, 5}} {
+		all = append(all, mamba.Config{Kind: mamba.Mamba2, DModel: sizes[0], DInnerSize: sizes[1], DState: sizes[2], NHeads: sizes[3],
+			HeadDim: sizes[1] / sizes[3], NGroups: sizes[4], DConv: sizes[5], TimeStepLimit: [2]float64{0, math.Inf(1)}, RMSNorm: true})
+	}
+	last := len(all) - 1
+	all[last].RMSNorm, all[last].TimeStepLimit = false, [2]float64{0.1, 0.8}
+	all[last-1].NormBeforeGate = true
+	all[last-2].NormGroupSize = 30
+	for i, c := range all {
+		c.VocabSize, c.NLayer, c.UseConvBias, c.NormEps, c.MixerNormEps = 11, 1, c.DModel%2 == 0, 1e-3, 1e-2
+		t.Run(fmt.Sprint(c.Kind, i), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(c.DModel), 2))
+			l := newLayer(c, rng)
+			for _, spec := range l.specs { // as wide layers have them, lest f32's own rounding shows
+				if strings.HasSuffix(spec.Name, "proj.weight") {
+					for i := range l.weights[spec.Name] {
+						l.weights[spec.Name][i] = float64(float32(l.weights[spec.Name][i] / math.Sqrt(float64(spec.Shape[1]))))
 					}
 				}
-				in := &batch{B: 1, T: 7, x: randoms(rng, 7*c.DModel)}
-				l.states(in, rng)
-				l.checkSteps(t, b, in)
-			})
-		}
+			}
+			in := &batch{B: 1, T: 7, x: randoms(rng, 7*c.DModel)}
+			l.states(in, rng)
+			l.checkSteps(t, b, in)
+		})
 	}
 }
 

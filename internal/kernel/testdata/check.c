@@ -182,54 +182,127 @@ static void norm(double *x, int64_t n, double eps) {
 	for (int64_t i = 0; i < n; i++) x[i] /= sqrt(s / (double)n + eps);
 }
 
-static void check_layer1(const kernels *k) {
-	const int64_t d = between(1, 70), C = between(1, 70), N = between(1, 20), R = between(1, 20), K = between(1, 5), all = R + 2 * N;
-	double *w_in, *w_x, *w_dt, *w_out, buffer[70 + 140 + 60 + 70], *normed = buffer, *u = buffer + 70, *dbc = u + 140, *delta = dbc + 60;
-	const matrix in = weights(rand() % 3, 2 * C, d, &w_in), x_proj = weights(rand() % 2, all, C, &w_x);
-	const matrix dt_proj = weights(rand() % 2, C, R, &w_dt), out = weights(rand() % 3, d, C, &w_out);
-	float *x = randoms(d, -2, 2), *scale = randoms(d, 0.5, 2), *conv = randoms((K - 1) * C + 1, -1, 1), *conv_w = randoms(C * K, -1, 1);
-	float *conv_b = randoms(C, -1, 1), *bias = randoms(C, -9, 3), *a_log = randoms(C * N, -1, 4), *skip = randoms(C, -1, 1), *h = randoms(N * C, -1, 1);
-	float *y = randoms(d, 9, 9), *last_conv = randoms((K - 1) * C, 9, 9), *last = randoms(N * C, 9, 9), *scratch = randoms(d + 2 * C + all, 9, 9);
-	int16_t *q = malloc((size_t)(d > C ? d : C) * sizeof *q);
-	layer1 s = {d, C, N, R, K, 1e-2f, rand() % 2 ? 1e-2f : -1, in, x_proj, dt_proj, out, x, scale, conv, conv_w, conv_b, bias, a_log, skip, h,
-		y, last_conv, last, scratch, scratch + d, scratch + d + C, scratch + d + 2 * C, q, 0};
-	for (int i = 0; i < LAYER1_STAGES; i++) {
-		for (int64_t item = k->layer1_items(&s, i) - 1; item >= 0; item--) k->layer1(&s, i, item);
+// A layer of random sizes, but for what its mixer alone has; free_layer frees it.
+static layer random_layer(int kind, int64_t inner, int64_t heads, int64_t groups) {
+	layer s = {.kind = kind, .width = between(1, 70), .inner = inner, .states = between(1, 20), .taps = between(1, 5), .eps = 1e-2f,
+		.heads = heads, .groups = groups};
+	const int64_t d = s.width, N = s.states, K = s.taps, C = s.channels = inner + 2 * groups * N, rates = heads > 0 ? heads : inner;
+	s.x = randoms(d, -2, 2), s.norm = randoms(d, 0.5, 2), s.conv = randoms((K - 1) * C + 1, -1, 1), s.conv_w = randoms(C * K, -1, 1);
+	s.conv_b = randoms(C, -1, 1), s.dt_bias = randoms(rates, -9, 3), s.a_log = randoms(heads > 0 ? heads : inner * N, -1, 4);
+	s.skip = randoms(rates, -1, 1), s.h = randoms(inner * N, -1, 1);
+	s.y = randoms(d, 9, 9), s.last_conv = randoms((K - 1) * C, 9, 9), s.last = randoms(inner * N, 9, 9);
+	s.normed = randoms(d, 9, 9), s.u = randoms(C, 9, 9), s.z = randoms(inner + heads, 9, 9);
+	s.q = malloc((size_t)(d > inner ? d : inner) * sizeof *s.q);
+	return s;
+}
+
+// Frees but the results.
+static void free_layer(layer *s) {
+	const void *used[] = {s->in.w, s->in.scale, s->x_proj.w, s->dt_proj.w, s->out.w, s->out.scale, s->x, s->norm, s->conv, s->conv_w, s->conv_b,
+		s->dt_bias, s->a_log, s->skip, s->h, s->normed, s->u, s->z, s->q, s->dbc, s->mixer_norm};
+	for (size_t i = 0; i < sizeof used / sizeof *used; i++) free((void *)used[i]);
+}
+
+static void run_layer(const kernels *k, layer *s) {
+	for (int i = 0; i < LAYER_STAGES; i++) {
+		for (int64_t item = k->layer_items(s, i) - 1; item >= 0; item--) k->layer(s, i, item);
 	}
-	double *wy = calloc((size_t)d, sizeof *wy), *wc = calloc((size_t)((K - 1) * C + 1), sizeof *wc), *wl = calloc((size_t)(N * C), sizeof *wl);
-	for (int64_t i = 0; i < d; i++) normed[i] = x[i];
-	norm(normed, d, s.eps);
-	for (int64_t i = 0; i < d; i++) normed[i] *= scale[i];
-	times(w_in, 2 * C, d, normed, u);
+}
+
+// Writes in_proj(norm(x)).
+static void enter(const layer *s, const double *w_in, double *all) {
+	double normed[70];
+	for (int64_t i = 0; i < s->width; i++) normed[i] = s->x[i];
+	norm(normed, s->width, s->eps);
+	for (int64_t i = 0; i < s->width; i++) normed[i] *= s->norm[i];
+	times(w_in, s->in.outputs, s->width, normed, all);
+}
+
+// The convolution of u in place; gives its states.
+static double *convolve(const layer *s, double *u) {
+	const int64_t C = s->channels, K = s->taps;
+	double *last = calloc((size_t)((K - 1) * C + 1), sizeof *last);
 	for (int64_t c = 0; c < C; c++) {
-		double v = conv_b[c] + conv_w[c * K + K - 1] * u[c];
+		double v = s->conv_b[c] + s->conv_w[c * K + K - 1] * u[c];
 		for (int64_t t = 0; t + 1 < K; t++) {
-			v += (double)conv_w[c * K + t] * conv[t * C + c];
-			wc[t * C + c] = t + 2 < K ? conv[(t + 1) * C + c] : u[c];
+			v += (double)s->conv_w[c * K + t] * s->conv[t * C + c];
+			last[t * C + c] = t + 2 < K ? s->conv[(t + 1) * C + c] : u[c];
 		}
 		u[c] = v / (1 + exp(-v));
 	}
+	return last;
+}
+
+// Compares the results with out_proj(y) and the states, frees all.
+static void compare_layer(const kernels *k, layer *s, const double *w_out, const double *y, double *last_conv, double *last) {
+	double *want = calloc((size_t)s->width, sizeof *want);
+	times(w_out, s->width, s->inner, y, want);
+	for (int64_t i = 0; i < s->width; i++) want[i] += s->x[i];
+	const double tolerance = s->in.type == S8 || s->out.type == S8 ? 2e-4 : 4e-6;
+	const char *what = s->kind == MAMBA2 ? "layer2" : "layer1";
+	compare(k->name, what, s->y, want, s->width, tolerance);
+	compare(k->name, what, s->last_conv, last_conv, (s->taps - 1) * s->channels, tolerance);
+	compare(k->name, what, s->last, last, s->inner * s->states, tolerance);
+	free_layer(s);
+}
+
+static double silu(double x) { return x / (1 + exp(-x)); }
+
+static void check_layer1(const kernels *k) {
+	layer s = random_layer(MAMBA1, between(1, 70), 0, 0);
+	const int64_t C = s.inner, N = s.states, R = s.rank = between(1, 20), all = R + 2 * N;
+	double *w_in, *w_x, *w_dt, *w_out, u[140], dbc[60], delta[70];
+	s.in = weights(rand() % 3, 2 * C, s.width, &w_in), s.x_proj = weights(rand() % 2, all, C, &w_x);
+	s.dt_proj = weights(rand() % 2, C, R, &w_dt), s.out = weights(rand() % 3, s.width, C, &w_out);
+	s.mixer_eps = rand() % 2 ? 1e-2f : -1, s.dbc = randoms(all, 9, 9);
+	run_layer(k, &s);
+	enter(&s, w_in, u);
+	double *last_conv = convolve(&s, u), *last = calloc((size_t)(N * C), sizeof *last);
 	times(w_x, all, C, u, dbc);
 	if (s.mixer_eps >= 0) norm(dbc, R, s.mixer_eps), norm(dbc + R, N, s.mixer_eps), norm(dbc + R + N, N, s.mixer_eps);
 	times(w_dt, C, R, dbc, delta);
 	for (int64_t c = 0; c < C; c++) {
-		const double step = log1p(exp(delta[c] + bias[c])), z = u[C + c];
-		double v = skip[c] * u[c];
+		const double step = log1p(exp(delta[c] + s.dt_bias[c]));
+		double v = s.skip[c] * u[c];
 		for (int64_t n = 0; n < N; n++) {
-			wl[n * C + c] = exp(-step * exp(a_log[c * N + n])) * h[n * C + c] + step * u[c] * dbc[R + n];
-			v += wl[n * C + c] * dbc[R + N + n];
+			last[n * C + c] = exp(-step * exp(s.a_log[c * N + n])) * s.h[n * C + c] + step * u[c] * dbc[R + n];
+			v += last[n * C + c] * dbc[R + N + n];
 		}
-		u[c] = v * z / (1 + exp(-z));
+		u[c] = v * silu(u[C + c]);
 	}
-	times(w_out, d, C, u, wy);
-	for (int64_t i = 0; i < d; i++) wy[i] += x[i];
-	const double tolerance = in.type == S8 || out.type == S8 ? 2e-4 : 4e-6;
-	compare(k->name, "layer1 y", y, wy, d, tolerance);
-	compare(k->name, "layer1 convolution", last_conv, wc, (K - 1) * C, tolerance);
-	compare(k->name, "layer1 last", last, wl, N * C, tolerance);
-	const void *used[] = {in.w, in.scale, x_proj.w, dt_proj.w, out.w, out.scale, w_in, w_x, w_dt, w_out, x, scale, conv, conv_w, conv_b, bias,
-		a_log, skip, h, scratch, q};
-	for (size_t i = 0; i < sizeof used / sizeof *used; i++) free((void *)used[i]);
+	compare_layer(k, &s, w_out, u, last_conv, last);
+	free(w_in), free(w_x), free(w_dt), free(w_out);
+}
+
+static void check_layer2(const kernels *k) {
+	const int64_t G = between(1, 3), H = G * between(1, 3), P = between(1, 40), di = H * P;
+	layer s = random_layer(MAMBA2, di, H, G);
+	const int64_t N = s.states, C = s.channels;
+	double *w_in, *w_out, *all = calloc((size_t)(di + C + H), sizeof *all), *z = all, *u = all + di, *dt = u + C;
+	s.in = weights(rand() % 3, di + C + H, s.width, &w_in), s.out = weights(rand() % 3, s.width, di, &w_out);
+	s.norm_group = (int64_t[]){0, di, di / G}[rand() % 3], s.norm_first = s.norm_group > 0 && rand() % 2, s.mixer_norm = randoms(di, 0.5, 2);
+	s.least = rand() % 2 ? 0 : 0.1f, s.most = rand() % 2 ? 3e38f : 0.8f;
+	run_layer(k, &s);
+	enter(&s, w_in, all);
+	double *last_conv = convolve(&s, u), *last = calloc((size_t)(di * N), sizeof *last);
+	for (int64_t i = 0; i < di; i++) {
+		const int64_t head = i / P;
+		const double *b = u + di + head / (H / G) * N, *c = b + G * N;
+		const double step = fmin(fmax(log1p(exp(dt[head] + s.dt_bias[head])), s.least), s.most);
+		double v = s.skip[head] * u[i];
+		for (int64_t n = 0; n < N; n++) {
+			last[i * N + n] = exp(-step * exp(s.a_log[head])) * s.h[i * N + n] + step * u[i] * b[n];
+			v += last[i * N + n] * c[n];
+		}
+		u[i] = s.norm_first ? v : v * silu(z[i]);
+	}
+	for (int64_t at = 0; s.norm_group > 0 && at < di; at += s.norm_group) norm(u + at, s.norm_group, s.eps);
+	for (int64_t i = 0; i < di; i++) {
+		if (s.norm_group > 0) u[i] *= s.mixer_norm[i];
+		if (s.norm_first) u[i] *= silu(z[i]);
+	}
+	compare_layer(k, &s, w_out, u, last_conv, last);
+	free(w_in), free(w_out), free(all);
 }
 
 int main(void) {
@@ -246,6 +319,7 @@ int main(void) {
 			check_product(sets[i]);
 			check_conv(sets[i]);
 			check_layer1(sets[i]);
+			check_layer2(sets[i]);
 		}
 		printf("%s checked\n", sets[i]->name);
 	}
