@@ -44,6 +44,10 @@ static inline void store_lanes(float *p, const vf v[PARTS], int64_t n) {
 	memcpy(p, v, (size_t)n * sizeof(float));
 }
 
+#ifndef STREAM
+#define STREAM(p, v) store(p, v)
+#endif
+
 #ifndef MAX_V
 // The larger, the smaller; x where it is not a number.
 static inline vf MAX_V(vf bound, vf x) {
@@ -213,13 +217,21 @@ static void scan2_tokens(const scan2 *s, int64_t row, int64_t head) {
 }
 
 // Moves the states h of a channel by one token: decay h + dx B. Gives C times them.
+// Whole lines of the cache are written past it: they need not be read first, and the
+// next token comes after more bytes of weights than a cache holds. The atomic count
+// with which a stage ends makes them visible to other threads.
 static inline float scan2_channel(int64_t N, float decay, float dx, const float *b, const float *c, const float *h, float *last) {
+	const int whole = ((uintptr_t)last | (uintptr_t)N * sizeof *last) % 64 == 0;
 	float y = 0;
 	vf acc = {};
 	int64_t i = 0;
 	for (; i + WIDTH <= N; i += WIDTH) {
 		vf v = decay * load(h + i) + dx * load(b + i);
-		store(last + i, v);
+		if (whole) {
+			STREAM(last + i, v);
+		} else {
+			store(last + i, v);
+		}
 		acc += load(c + i) * v;
 	}
 	for (; i < N; i++) {
@@ -267,9 +279,9 @@ static inline float dot_sum(const dot_acc *acc) {
 // of products of at most 128 × 32767.
 enum { DOT_RUN = 128 * WIDTH2 };
 
-// How many bytes of weights are fetched ahead of their use: rows are so short that
-// the processor foresees too little by itself.
-enum { AHEAD = 1536 };
+// How many bytes of weights, int8 and others, are fetched ahead of their use: rows are
+// so short that the processor foresees too little by itself.
+enum { AHEAD = 1536, AHEAD_F32 = 1024 };
 
 static inline float row_s8(const int8_t *w, const int16_t *q, int64_t n) {
 	float y = 0;

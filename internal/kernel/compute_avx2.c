@@ -27,6 +27,7 @@ static inline float dot_sum(const dot_acc *acc) {
 #define DOT8 dot8
 #define MAX_V(bound, x) ((vf)_mm256_max_ps(bound, x)) // of one that is no number, the second
 #define MIN_V(bound, x) ((vf)_mm256_min_ps(bound, x))
+#define STREAM(p, v) _mm256_stream_ps(p, (__m256)(v)) // past the caches; p is aligned
 
 #include "body.h"
 

@@ -22,6 +22,7 @@ static inline float dot_sum(const dot_acc *acc) { return _mm512_reduce_add_ps(_m
 #define DOT8 dot8
 #define MAX_V(bound, x) ((vf)_mm512_max_ps(bound, x)) // of one that is no number, the second
 #define MIN_V(bound, x) ((vf)_mm512_min_ps(bound, x))
+#define STREAM(p, v) _mm512_stream_ps(p, (__m512)(v)) // past the caches; p is aligned
 
 #include "body.h"
 

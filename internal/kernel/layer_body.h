@@ -1,8 +1,5 @@
 // A layer for one token, stage by stage; body.h includes it.
 
-#ifndef AHEAD_F32
-#define AHEAD_F32 1024
-#endif
 static inline float row_f32(const float *w, const float *x, int64_t n) {
 	vf sums[4] = {};
 	int64_t i = 0;

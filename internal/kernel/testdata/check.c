@@ -12,8 +12,11 @@ static int failures;
 
 static int64_t between(int64_t low, int64_t high) { return low + rand() % (high - low + 1); }
 
+// At multiples of 64 bytes, as XLA's arrays are.
 static float *randoms(int64_t n, float low, float high) {
-	float *p = malloc((size_t)n * sizeof *p);
+	void *at = NULL;
+	if (posix_memalign(&at, 64, (size_t)n * sizeof(float)) != 0) abort();
+	float *p = at;
 	for (int64_t i = 0; i < n; i++) p[i] = low + (high - low) * ((float)rand() / (float)RAND_MAX);
 	return p;
 }
@@ -184,7 +187,7 @@ static void norm(double *x, int64_t n, double eps) {
 
 // A layer of random sizes, but for what its mixer alone has; free_layer frees it.
 static layer random_layer(int kind, int64_t inner, int64_t heads, int64_t groups) {
-	layer s = {.kind = kind, .width = between(1, 70), .inner = inner, .states = between(1, 20), .taps = between(1, 5), .eps = 1e-2f,
+	layer s = {.kind = kind, .width = between(1, 70), .inner = inner, .states = rand() % 2 ? 16 : between(1, 20), .taps = between(1, 5), .eps = 1e-2f,
 		.heads = heads, .groups = groups};
 	const int64_t d = s.width, N = s.states, K = s.taps, C = s.channels = inner + 2 * groups * N, rates = heads > 0 ? heads : inner;
 	s.x = randoms(d, -2, 2), s.norm = randoms(d, 0.5, 2), s.conv = randoms((K - 1) * C + 1, -1, 1), s.conv_w = randoms(C * K, -1, 1);
