@@ -79,13 +79,13 @@ type training struct {
 	add, domain                                    string
 	devices                                        string
 	keep                                           int
-	began                                          bool // there may be checkpoints
+	log                                            *slog.Logger // nil until there may be checkpoints
 }
 
 func (t *training) run(ctx context.Context, args []string) error {
 	err := t.command(ctx, args)
-	if ctx.Err() != nil && t.began {
-		slog.New(slog.NewTextHandler(t.m.Stderr, nil)).Info("stopped and saved; the same command goes on from here")
+	if ctx.Err() != nil && t.log != nil {
+		t.log.Info("stopped and saved; the same command goes on from here")
 	}
 	return err
 }
@@ -153,8 +153,8 @@ func (t *training) train(ctx context.Context, run trainer.Config, c *config.Conf
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
-	t.began = true
-	run.Logger.Info("training", "backend", t.spread.backend, "devices", max(1, run.Devices), "run", t.out)
+	t.log = run.Logger
+	t.log.Info("training", "backend", t.spread.backend, "devices", max(1, run.Devices), "run", t.out)
 	return t.spread.train(ctx, t, run, c)
 }
 

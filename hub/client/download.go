@@ -285,14 +285,11 @@ func (c *Client) intoCache(ctx context.Context, s *store, commit, name, etag str
 	if err != nil {
 		return err
 	}
-	temp := blobsDir + "/" + blob + partSuffix
 	if unlock != nil {
 		defer unlock()
 	}
-	if _, clear := begun(s.root, temp); unlock == nil || !clear {
-		temp = ownName(temp)
-		defer func() { _ = s.root.Remove(temp) }() // nobody would find it again
-	}
+	temp, done := partFor(s.root, blobsDir+"/"+blob+partSuffix, unlock != nil)
+	defer done()
 	info, err := s.root.Lstat(blobsDir + "/" + blob)
 	fresh := errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() != size
 	if fresh {

@@ -183,10 +183,8 @@ func (l local) bring(ctx context.Context, e Entry, m *meter) error {
 			return nil
 		}
 	}
-	if _, clear := begun(l.root, temp); unlock == nil || !clear {
-		temp = ownName(temp)
-		defer func() { _ = l.root.Remove(temp) }() // nobody would find it again
-	}
+	temp, done := partFor(l.root, temp, unlock != nil)
+	defer done()
 	w := want{path: e.Path, url: l.c.resolve(l.repo, l.commit, e.Path), etag: e.Hash(), size: e.Size}
 	if err := l.c.fetch(ctx, l.root, temp, e.Path, w, m); err != nil {
 		return err

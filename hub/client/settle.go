@@ -23,9 +23,15 @@ func begun(root *os.Root, temp string) (is, clear bool) {
 	return false, root.Remove(temp) == nil
 }
 
-// ownName is another name for a part, which nobody else uses.
-func ownName(temp string) string {
-	return strings.TrimSuffix(temp, partSuffix) + "." + randomHex() + partSuffix
+// partFor is the name to write a part under: temp if it is locked and can be gone on with
+// or made anew, else one that nobody else uses. done removes what is left under such a
+// name, where nobody would find it again.
+func partFor(root *os.Root, temp string, locked bool) (name string, done func()) {
+	if _, clear := begun(root, temp); locked && clear {
+		return temp, func() {}
+	}
+	name = strings.TrimSuffix(temp, partSuffix) + "." + randomHex() + partSuffix
+	return name, func() { _ = root.Remove(name) }
 }
 
 // likeNew gives a file the mode that a new one gets beside it: whoever began it may

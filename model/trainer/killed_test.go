@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/gomlx/compute"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
@@ -167,15 +165,7 @@ func TestWorkerKilled(t *testing.T) {
 // arrived waits until the status of a branch names the checkpoint of a step.
 func arrived(t *testing.T, s *queue.Server, step int64) {
 	t.Helper()
-	nc, err := nats.Connect(s.URL, nats.Token(s.Token))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := reach(t, s)
 	var bucket string
 	for name := range js.KeyValueStoreNames(t.Context()).Name() {
 		bucket = name

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -97,7 +98,7 @@ func (l *learner) close() {
 
 // shape is that of a tensor, or of the steps that encoders make in common.
 func (l *learner) shape(name string) shapes.Shape {
-	if stack, ok := ofCommon(name); ok {
+	if stack, ok := strings.CutPrefix(name, inCommon); ok {
 		s := l.shape(stack)
 		s.Dimensions[0] = len(l.Common)
 		return s

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"slices"
-	"strings"
 
 	. "github.com/gomlx/gomlx/core/graph"
 )
@@ -28,37 +27,28 @@ type common struct {
 
 // commonParts lists the parts of a leg's specialists; owned are the specialists.
 func (t *Trainer) commonParts(s Share, owned []bool) []common {
-	part := func(pace float64, has func(e int) bool) (c common, members int) {
-		c = common{make([]float32, len(owned)), pace}
+	var all []common
+	add := func(pace float64, has func(e int) bool) {
+		c, members := common{make([]float32, len(owned)), pace}, 0
 		for e := range owned {
 			if owned[e] && has(e) {
 				c.members[e] = 1
 				members++
 			}
 		}
-		return c, members
-	}
-	var all []common
-	if c, n := part(s.All, func(int) bool { return true }); s.All > 0 && n > 1 {
-		all = append(all, c)
-	}
-	if s.Groups == 0 {
-		return all
-	}
-	group := func(e int) string { return t.groups[t.Model.Router.Domains[e]] }
-	var seen []string
-	for e := range owned {
-		name := ""
-		if owned[e] {
-			name = group(e)
-		}
-		if name == "" || slices.Contains(seen, name) {
-			continue
-		}
-		seen = append(seen, name)
-		if c, n := part(s.Groups, func(e int) bool { return group(e) == name }); n > 1 {
+		if pace > 0 && members > 1 {
 			all = append(all, c)
 		}
+	}
+	add(s.All, func(int) bool { return true })
+	group := func(e int) string { return t.groups[t.Model.Router.Domains[e]] }
+	seen := []string{""} // of no group
+	for e := range owned {
+		if !owned[e] || slices.Contains(seen, group(e)) {
+			continue
+		}
+		seen = append(seen, group(e))
+		add(s.Groups, func(other int) bool { return group(other) == group(e) })
 	}
 	return all
 }
@@ -102,20 +92,12 @@ func (l *learner) membership(g *Graph) *Node {
 	return Const(g, rows)
 }
 
-// gather adds up the rows [E, …] of a stack by the parts that encoders have in common.
-func (l *learner) gather(stack *Node) *Node {
-	dims := stack.Shape().Dimensions
-	flat := Reshape(stack, dims[0], -1)
-	sums := Dot(l.membership(stack.Graph()), flat).Product()
-	return Reshape(sums, append([]int{len(l.Common)}, dims[1:]...)...)
-}
-
-// handOut gives each encoder the sum of the rows [G, …] of its parts.
-func (l *learner) handOut(parts *Node) *Node {
-	dims := parts.Shape().Dimensions
-	flat := Reshape(parts, dims[0], -1)
-	sums := Dot(Transpose(l.membership(parts.Graph()), 0, 1), flat).Product()
-	return Reshape(sums, append([]int{len(l.owned)}, dims[1:]...)...)
+// mixed returns sums of the rows of a stack [n, …], weighted by weights [m, n]: [m, …].
+func mixed(weights, stack *Node) *Node {
+	dims := slices.Clone(stack.Shape().Dimensions)
+	sums := Dot(weights, Reshape(stack, dims[0], -1)).Product()
+	dims[0] = weights.Shape().Dimensions[0]
+	return Reshape(sums, dims...)
 }
 
 // paces are the factors of the learning rate of the parts in common.
@@ -126,6 +108,3 @@ func (l *learner) paces() []float64 {
 	}
 	return out
 }
-
-// ofCommon reports whether a name is that of steps in common, and cuts what says so.
-func ofCommon(name string) (stack string, ok bool) { return strings.CutPrefix(name, inCommon) }

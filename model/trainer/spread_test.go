@@ -202,18 +202,25 @@ func TestWorkerStops(t *testing.T) {
 	}
 }
 
-// spoilObjects replaces the bytes of objects whose names begin with prefix.
-func spoilObjects(t *testing.T, s *queue.Server, prefix string) {
+// reach connects to a server past the queue.
+func reach(t *testing.T, s *queue.Server) jetstream.JetStream {
 	t.Helper()
 	nc, err := nats.Connect(s.URL, nats.Token(s.Token))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js
+}
+
+// spoilObjects replaces the bytes of objects whose names begin with prefix.
+func spoilObjects(t *testing.T, s *queue.Server, prefix string) {
+	t.Helper()
+	js := reach(t, s)
 	spoiled := 0
 	names := js.ObjectStoreNames(t.Context())
 	for bucket := range names.Name() {

@@ -35,6 +35,11 @@ func (l *learner) compileUpdate() (*named, error) {
 			out.add("v/"+name, v)
 			return step
 		}
+		var parts, encoders *Node // [G, E] and [E, G]
+		if len(l.Common) > 0 {
+			parts = l.membership(adam.norm.Graph())
+			encoders = Transpose(parts, 0, 1)
+		}
 		for i, name := range l.trainable {
 			p, down := in("p/"+name), step(name, grads[i])
 			if decays(name) {
@@ -42,7 +47,8 @@ func (l *learner) compileUpdate() (*named, error) {
 			}
 			down = scaled(down, l.valued(name, l.Pace, 1))
 			if stacked(name) && len(l.Common) > 0 {
-				down = Add(down, l.handOut(scaled(step(inCommon+name, l.gather(grads[i])), l.paces())))
+				together := scaled(step(inCommon+name, mixed(parts, grads[i])), l.paces())
+				down = Add(down, mixed(encoders, together))
 			}
 			if stacked(name) {
 				down = byRow(down, in("awake"))
