@@ -8,14 +8,10 @@ export CGO_LDFLAGS := -L$(CURDIR)/.deps/lib $(CGO_LDFLAGS)
 TOOL := go tool -modfile=tools.mod
 MES := bin/mes
 
-# The demo: a swarm grown from the shipped model, until a trained swarm is there.
-DEMO_FROM := weights/mamba2-mini
-DEMO_SWARM := .deps/demo-swarm
-DEMO_GROW := -encoders 5
-DEMO_SERVE := -addr 127.0.0.1:7860 -open
-
+# The shipped swarm, which the demo and its Space serve.
+SWARM := weights/mes-mini
 # What `make serve` serves.
-MODEL ?= $(DEMO_FROM)
+MODEL ?= $(SWARM)
 ADDR ?= 127.0.0.1:7860
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 20s
@@ -34,12 +30,8 @@ setup: ## fetch or build what the build needs into .deps/
 build: setup ## build bin/mes
 	go build -o $(MES) ./cmd/mes
 
-demo: build $(DEMO_SWARM)/config.json ## set up, build, and open the demo in the browser
-	$(MES) serve -model $(DEMO_SWARM) $(DEMO_SERVE)
-
-$(DEMO_SWARM)/config.json: $(DEMO_FROM)/config.json $(DEMO_FROM)/model.safetensors | build
-	rm -rf $(DEMO_SWARM)
-	$(MES) grow $(DEMO_GROW) -o $(DEMO_SWARM) $(DEMO_FROM)
+demo: build ## set up, build, and open the demo in the browser
+	$(MES) serve -model $(SWARM) -addr 127.0.0.1:7860 -open
 
 serve: build ## serve MODEL (a folder) on ADDR
 	$(MES) serve -model $(MODEL) -addr $(ADDR)
@@ -78,8 +70,8 @@ race: ## race tests of the concurrent packages, on the go back end
 fuzz: ## fuzz each parser for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-space: build $(DEMO_SWARM)/config.json ## build, start and test the demo's Space as its Dockerfile does, without Docker
-	@SPACE_CHECK=scripts/space_browser.sh scripts/space.sh $(DEMO_SWARM)
+space: build ## build, start and test the demo's Space as its Dockerfile does, without Docker
+	@SPACE_CHECK=scripts/space_browser.sh scripts/space.sh $(SWARM)
 
 judges: build ## real clients (Python, npm, git) against the hub; needs the package registries the first time
 	@scripts/setup.sh --judges
@@ -102,4 +94,4 @@ size: ## lines of code and of tests by package
 	@scripts/size.sh
 
 clean: ## remove what was built; .deps/ with its downloads stays
-	rm -rf bin $(DEMO_SWARM) .deps/cover.out
+	rm -rf bin .deps/cover.out

@@ -9,8 +9,7 @@
 #
 #   --dry-run        print every call and change nothing
 #   --endpoint URL   another hub, such as that of `mes hub serve`
-#   --model FOLDER   the swarm; default weights/mes-mini, else a swarm grown from
-#                    weights/mamba2-mini
+#   --model FOLDER   the swarm; default weights/mes-mini
 #   --run FOLDER     the swarm's training run (`mes train -o`): its newest checkpoint goes
 #                    into mamba-swarm-weights, and training goes on from there
 #
@@ -26,7 +25,7 @@ die() {
 	exit 1
 }
 
-dry_run=false endpoint=${HF_ENDPOINT:-} model='' more=()
+dry_run=false endpoint=${HF_ENDPOINT:-} model=weights/mes-mini more=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--dry-run) dry_run=true ;;
@@ -66,14 +65,6 @@ if [ -z "${MES:-}" ]; then
 fi
 command -v "$MES" >/dev/null || die "there is no program $MES: MES names it"
 
-if [ -z "$model" ]; then
-	model=weights/mes-mini
-	if [ ! -d $model ]; then
-		model=.deps/demo-swarm
-		echo "deploy: there is no trained swarm in weights/mes-mini: publishing one of five copies, grown from weights/mamba2-mini" >&2
-		[ -f $model/config.json ] || "$MES" grow -encoders 5 -o $model weights/mamba2-mini >&2
-	fi
-fi
 [ -f "$model/config.json" ] || die "$model holds no config.json: --model names a swarm's folder"
 
 args=(-owner "$HF_USERNAME")

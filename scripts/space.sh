@@ -3,7 +3,7 @@
 # scripts, in a clean folder, as a user without rights, with a fresh environment and
 # files that are not executable. Then asks the server that it starts.
 #
-#   scripts/space.sh [SWARM]   a swarm's folder; default .deps/demo-swarm
+#   scripts/space.sh [SWARM]   a swarm's folder; default weights/mes-mini
 #
 # Needs bin/mes (make build). The tokenizer library and the plugin of .deps/ are used
 # where they are, since their download is not what is tested. With SPACE_CHECK set, it
@@ -20,10 +20,10 @@ die() {
 	exit 1
 }
 
-model=${1:-.deps/demo-swarm}
+model=${1:-weights/mes-mini}
 port=${PORT:-7861}
 [ -x bin/mes ] || die 'bin/mes is missing: make build'
-[ -f "$model/config.json" ] || die "$model holds no config.json: make .deps/demo-swarm/config.json"
+[ -f "$model/config.json" ] || die "$model holds no config.json: name a swarm"
 
 work=$(mktemp -d)
 server=''

@@ -20,30 +20,8 @@ import (
 	"github.com/mamba-encoder-swarm/mes/web"
 )
 
-// mini is the trained model that the repository ships.
-const mini = "../weights/mamba2-mini"
-
-// grown is a swarm of five copies of mini, two active, deciding every 16 tokens.
-func grown(t *testing.T) string {
-	t.Helper()
-	p, err := hub.FromPretrained(t.Context(), mini, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	cfg, err := p.Config.Grow(5, 2, 3, "mamba2-mini")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Swarm.Router.ChunkLength = 16
-	cfg.Swarm.Router.Domains = []string{"general", "biology", "code-go", "fiction", "legal"}
-	o := hub.Grow(p, cfg, 1)
-	o.Dir = filepath.Join(t.TempDir(), "grown")
-	if err := hub.SavePretrained(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	return o.Dir
-}
+// trained is the swarm that the repository ships.
+const trained = "../weights/mes-mini"
 
 // realEngine opens the model in dir as the program does.
 func realEngine(t *testing.T, dir string) web.Engine {
@@ -74,21 +52,21 @@ func realEngine(t *testing.T, dir string) web.Engine {
 }
 
 // TestBrowserRealSwarm runs the whole program below the command line: the page,
-// the engine and the shipped weights grown to a swarm. The page must show exactly
-// what the engine returns to a caller that asks it directly.
+// the engine and the shipped swarm. The page must show exactly what the engine
+// returns to a caller that asks it directly, and the router know the text's domain.
 func TestBrowserRealSwarm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("loads a model")
 	}
-	e := realEngine(t, grown(t))
+	e := realEngine(t, trained)
 	const prompt = "The letter had come on Tuesday, and by Thursday the whole parish — even Zoë 🙂 — knew that Miss Harrow"
 	want, err := e.Generate(t.Context(), engine.Request{Prompt: prompt, MaxTokens: 48}, func(engine.Event) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, _ := open(t, e, 1280, 900)
-	if got := b.text("#model-note"); !strings.HasPrefix(got, "All 5 encoders are still copies of mamba2-mini.") {
-		t.Errorf("the card says %q", got)
+	if eval[bool](b, `document.querySelector("#model-note") !== null`) {
+		t.Errorf("the card warns of a trained swarm: %q", b.text("#model-note"))
 	}
 	b.do(chromedp.Click(chromedp.CSS("#settings summary")))
 	for field, value := range map[string]string{"temperature": "0", "repetition_penalty": "1", "max_tokens": "48"} {
@@ -112,6 +90,20 @@ func TestBrowserRealSwarm(t *testing.T) {
 		t.Errorf("the page counts %s swaps, the engine %d", got, want.EncoderSwaps)
 	}
 	b.checkTable(want.Chunks)
+	for _, chunk := range want.Chunks {
+		for _, use := range chunk.Encoders {
+			if use.Always != (use.Domain == "general") {
+				t.Errorf("%s at token %d: always %v", use.Domain, chunk.Start, use.Always)
+			}
+		}
+	}
+	const general = "195" // routing.js: the hue of encoder 0
+	if got := eval[[]string](b, `[...document.querySelectorAll("mark")].map((m) => m.style.getPropertyValue("--hue"))`); len(got) == 0 || slices.Contains(got, general) {
+		t.Errorf("spans have the hues %v; the generalist, which always runs, has %s", got, general)
+	}
+	if rows := b.text("#rows"); !strings.Contains(rows, "fiction (9)") {
+		t.Errorf("the router does not know a novel:\n%s", rows)
+	}
 	b.checkClean()
 
 	b.do(chromedp.SetValue(chromedp.CSS("#max_tokens"), "4096"), chromedp.Click(chromedp.CSS("#generate-button")))

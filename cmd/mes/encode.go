@@ -18,7 +18,7 @@ model's tokenizer makes them. With -vectors it runs the model and writes one vec
 the mean over the tokens of the hidden states after the final norm.
 
 Example:
-  mes encode -vectors -json -model weights/mamba2-mini "The history of"`,
+  mes encode -vectors -json -model weights/mes-mini "The history of"`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		e := &encode{m: m, model: m.modelFlags(fs), maxPrompt: maxPromptFlag(fs)}
 		fs.BoolVar(&e.vectors, "vectors", false, "run the model and write the text's vector")

@@ -20,7 +20,7 @@ answer as it is generated. Any HuggingFace Mamba folder works, and any swarm.
 Defaults of the sampling flags come from the model's generation_config.json.
 
 Example:
-  mes generate -model weights/mamba2-mini -max-tokens 40 "The history of"`,
+  mes generate -model weights/mes-mini -max-tokens 40 "The history of"`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		g := &generate{m: m, model: m.modelFlags(fs), fs: fs}
 		fs.IntVar(&g.request.MaxTokens, "max-tokens", 128, "`tokens` to generate at most")

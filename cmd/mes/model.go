@@ -31,7 +31,7 @@ type modelFlags struct {
 const modelUsage = "model: a `folder` in HuggingFace's layout or, where there is no such folder, OWNER/NAME[@REVISION] on the hub"
 
 // defaultModel is the model that commands run if none is named.
-const defaultModel = "weights/mamba2-mini"
+const defaultModel = "weights/mes-mini"
 
 func (m *Main) modelFlags(fs *flag.FlagSet) *modelFlags {
 	f := &modelFlags{m: m}

@@ -19,7 +19,8 @@ var publishCommand = command{
 Publishes the folder SWARM as three repos of a hub:
 
   OWNER/mamba-swarm-model    complete and ready to run, at the precision of -dtype
-  OWNER/mamba-swarm-weights  full precision, what was measured, where training goes on
+  OWNER/mamba-swarm-weights  the weights as SWARM has them, what was measured, where
+                             training goes on
   OWNER/mamba-swarm-demo     a Space that runs the model; a static page with recorded
                              decisions of its router where the plan has no Docker
 
@@ -41,7 +42,7 @@ Example:
 		p.hub.transferFlags(fs)
 		fs.StringVar(&p.owner, "owner", "", "user or organisation that the repos belong to; empty is the token's `user`")
 		fs.StringVar(&p.name, "name", "mamba-swarm", "`name` that those of the repos begin with")
-		fs.StringVar(&p.dtype, "dtype", "bf16", "`type` of the model repo's weight matrices: f32, bf16 or int8")
+		fs.StringVar(&p.dtype, "dtype", "", "`type` of the model repo's weight matrices: f32, bf16 or int8; empty is int8 where SWARM's are, else bf16")
 		fs.Var(&p.evaluation, "evaluation", "`file` for the weights repo that says what was measured, may be repeated")
 		fs.StringVar(&p.training, "run", "", "`folder` of the training run (mes train -o), whose newest checkpoint goes into the weights repo")
 		fs.StringVar(&p.source, "source", ".", "`folder` with the program's source, which the Space compiles")
@@ -81,8 +82,10 @@ func (p *publish) run(ctx context.Context, args []string) error {
 		return usageError("publish needs one swarm's folder; `mes help publish` shows an example")
 	}
 	var err error
-	if p.precision, err = swarm.ParsePrecision(p.dtype); err != nil {
-		return usageError("-dtype: %v", err)
+	if p.dtype != "" {
+		if p.precision, err = swarm.ParsePrecision(p.dtype); err != nil {
+			return usageError("-dtype: %v", err)
+		}
 	}
 	if err := p.connect(ctx); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/web"
 	"github.com/mamba-encoder-swarm/mes/web/space"
 )
@@ -25,13 +26,16 @@ func (p *publish) stage(ctx context.Context, model, dir string) error {
 	if files.Config.Swarm.Plain() {
 		return usageError("%s is a plain %s, and publish is for swarms; `mes grow` makes one of it", model, files.Config.Swarm.Base.Kind)
 	}
+	if p.precision == "" && files.Config.Quantization == nil {
+		p.precision = swarm.BF16
+	}
 	repos := p.repos()
 	weights, modelRepo := repos[0].ID, repos[1].ID
 	bar := p.m.progress("prepare")
 	defer bar.finish()
 	folder := filepath.Join(dir, p.repoName("model"))
 	about := hub.About{Repo: modelRepo, Related: []hub.Related{
-		{Title: "Full precision, what was measured, where training goes on", URL: p.c.Endpoint() + "/" + weights},
+		{Title: "The weights as they were made, what was measured, where training goes on", URL: p.c.Endpoint() + "/" + weights},
 		{Title: "Demo", URL: p.c.Endpoint() + "/" + repos[2].String()},
 	}}
 	if err := hub.StageModel(ctx, files, folder, p.precision, about, bar.set); err != nil {

@@ -73,6 +73,7 @@ type encoderScore struct {
 	Score   float64 `json:"score"`
 	Bias    float64 `json:"bias"`
 	Chosen  bool    `json:"chosen"`
+	Always  bool    `json:"always,omitempty"` // whatever its score is
 }
 
 func (r *route) run(ctx context.Context, args []string) error {
@@ -145,7 +146,7 @@ func explain(chunks []router.Chunk, domains []string, text string, offsets [][2]
 			out[i].Encoders = append(out[i].Encoders, routedUse{e, domain(e), c.Gates[slot], c.Changed[slot]})
 		}
 		for _, s := range c.Scores {
-			out[i].Scores = append(out[i].Scores, encoderScore{s.Encoder, domain(s.Encoder), s.Score, s.Bias, slices.Contains(c.Slots, s.Encoder)})
+			out[i].Scores = append(out[i].Scores, encoderScore{s.Encoder, domain(s.Encoder), s.Score, s.Bias, slices.Contains(c.Slots, s.Encoder), s.Always()})
 		}
 	}
 	return out
@@ -187,6 +188,9 @@ func (c routedChunk) why() string {
 	var chosen, others []string
 	for _, s := range c.Scores {
 		value := fmt.Sprintf("%s %.3f", encoderName(s.Encoder, s.Domain), s.Score+s.Bias)
+		if s.Always {
+			value = encoderName(s.Encoder, s.Domain) + " always"
+		}
 		if s.Chosen {
 			chosen = append(chosen, value)
 		} else {

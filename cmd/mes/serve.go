@@ -20,7 +20,7 @@ Loads a model and serves a page on which a person types a text, the model
 continues it, and the router's decisions are shown under it.
 
 Example:
-  mes serve -model weights/mamba2-mini -addr 127.0.0.1:7860`,
+  mes serve -model weights/mes-mini -addr 127.0.0.1:7860`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		s := &serve{m: m, model: m.modelFlags(fs)}
 		fs.StringVar(&s.addr, "addr", web.DefaultAddr, "`host:port` to listen on")

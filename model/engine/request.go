@@ -62,6 +62,7 @@ type EncoderUse struct {
 	Domain  string  `json:"domain"` // empty if the model names none
 	Weight  float64 `json:"weight"` // router gate, the weights of a chunk sum to 1
 	Changed bool    `json:"changed"`
+	Always  bool    `json:"always,omitempty"` // it runs whatever the router reads: a generalist
 }
 
 // FinishReason says why a generation ended.

@@ -13,6 +13,7 @@ import (
 type trace struct {
 	stream  *tokenizer.Stream
 	domains []string
+	router  *router.Router // nil for a plain model
 	chunks  []Chunk
 	tail    strings.Builder // text of the last chunk, which may grow long without a copy
 	shown   int             // chunks before this one were returned by changed and are closed
@@ -21,7 +22,7 @@ type trace struct {
 }
 
 func newTrace(cfg Config) *trace {
-	return &trace{stream: tokenizer.NewStream(cfg.Tokenizer, true), domains: cfg.Model.Config().Router.Domains,
+	return &trace{stream: tokenizer.NewStream(cfg.Tokenizer, true), domains: cfg.Model.Config().Router.Domains, router: cfg.Model.Router(),
 		plain: cfg.Model.Config().Plain()}
 }
 
@@ -97,7 +98,7 @@ func (t *trace) write(text string) {
 func (t *trace) add(c router.Chunk, prompt bool) {
 	shown := Chunk{Start: c.Start, End: c.End, Prompt: prompt, Reason: string(c.Reason), Encoders: []EncoderUse{}}
 	for slot, e := range c.Slots {
-		use := EncoderUse{Slot: slot, Encoder: e, Weight: c.Gates[slot], Changed: c.Changed[slot]}
+		use := EncoderUse{Slot: slot, Encoder: e, Weight: c.Gates[slot], Changed: c.Changed[slot], Always: t.router.Always(e)}
 		if e < len(t.domains) {
 			use.Domain = t.domains[e]
 		}

@@ -31,6 +31,10 @@ type Score struct {
 	Bias    float64 // balance bias, added for the selection only
 }
 
+// Always reports whether the encoder runs whatever its score is, since its balance bias
+// is above every score.
+func (s Score) Always() bool { return s.Bias > 1 }
+
 // State is all that the router remembers of a text: O(k + len(HalfLives)*Dim)
 // numbers, independent of the number of encoders and of the text's length. It is a
 // value: Plan never changes the one it is given. Any encoding that keeps float64

@@ -89,6 +89,9 @@ func checkTensor(name string, data []float32, rows, cols int) error {
 	return nil
 }
 
+// Always reports whether encoder e runs whatever is read.
+func (r *Router) Always(e int) bool { return Score{Bias: float64(r.gate.bias[e])}.Always() }
+
 // Start returns the state before the first token. The slots hold the default
 // encoders with equal gates. A domain hint, one of the names in Config.Domains, lets
 // the encoders of that domain lead the slots, lowest index first; default encoders

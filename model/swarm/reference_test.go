@@ -22,7 +22,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
 
-// miniText is one text of weights/mamba2-mini/reference.json: what transformers
+// miniText is one text of reference.json in a folder below weights: what transformers
 // computed in f32 on the CPU.
 type miniText struct {
 	Domain         string
@@ -37,21 +37,34 @@ type miniText struct {
 // tie is the distance of two logits below which f32 may prefer either.
 const tie = 1e-4
 
-// TestMiniReference compares mamba2-mini with transformers: all 19 texts on XLA, on
-// the go back end, which takes a second for a text, the first two.
+// TestMiniReference compares the shipped models with transformers, the swarm by the
+// Python in its folder: all 19 texts on XLA, on the go back end, which takes a second
+// for a text, the first two.
 func TestMiniReference(t *testing.T) {
-	dir := filepath.Join("..", "..", "weights", "mamba2-mini")
+	for _, name := range []string{"mamba2-mini", "mes-mini"} {
+		t.Run(name, func(t *testing.T) { miniReference(t, name) })
+	}
+}
+
+// miniTexts reads the reference of a shipped model.
+func miniTexts(t *testing.T, name string) (dir string, texts []miniText) {
+	t.Helper()
+	dir = filepath.Join("..", "..", "weights", name)
 	raw, err := os.ReadFile(filepath.Join(dir, "reference.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var texts []miniText
 	if err := json.Unmarshal(raw, &texts); err != nil {
 		t.Fatal(err)
 	}
 	if len(texts) != 19 {
 		t.Fatalf("%d texts, want 19", len(texts))
 	}
+	return dir, texts
+}
+
+func miniReference(t *testing.T, name string) {
+	dir, texts := miniTexts(t, name)
 	testkit.Backends(t, func(t *testing.T, b compute.Backend) {
 		p := open(t, dir)
 		m := load(t, b, p, p)
@@ -79,6 +92,42 @@ func TestMiniReference(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestMiniRoutes checks that the shipped swarm's router knows the domains of held-out
+// texts: behind 128 tokens it sends 9 chunks of 10 to the encoder of the text's domain,
+// beside the generalist.
+func TestMiniRoutes(t *testing.T) {
+	dir, texts := miniTexts(t, "mes-mini")
+	p := open(t, dir)
+	r := load(t, testkit.Backend(t, backend.Go), p, p).Router()
+	right, all := 0, 0
+	for _, text := range texts {
+		start, err := r.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, _, err := r.Plan(start, text.IDs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := slices.Index(p.Config.Swarm.Router.Domains, text.Domain)
+		for _, chunk := range plan {
+			if chunk.Start < 128 {
+				continue
+			}
+			if all++; slices.Contains(chunk.Slots, own) {
+				right++
+			}
+			if chunk.Slots[0] != 0 {
+				t.Errorf("%s: the generalist is not in slot 0 but encoder %d", text.Domain, chunk.Slots[0])
+			}
+		}
+	}
+	t.Logf("%d of %d chunks", right, all)
+	if right < 9*all/10 {
+		t.Errorf("%d of %d chunks go to the encoder of their domain, want 9 of 10", right, all)
+	}
 }
 
 // checkLogits compares the summed likelihood and the last logits.

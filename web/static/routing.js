@@ -124,8 +124,8 @@ export class Text {
   }
 }
 
-// paint gives a span the colour of its strongest encoder, and below it a line
-// divided by weight.
+// paint gives a span the colour of the strongest encoder that the router chose, and
+// below it a line divided by weight.
 function paint(mark, chunk) {
   const uses = byWeight(chunk.encoders);
   let from = 0;
@@ -135,7 +135,7 @@ function paint(mark, chunk) {
     from = to;
     return stop;
   });
-  mark.style.setProperty("--hue", hue(uses[0].encoder));
+  mark.style.setProperty("--hue", hue((uses.find((use) => !use.always) ?? uses[0]).encoder));
   mark.style.setProperty("--shares", `linear-gradient(90deg, ${stops.join(", ")})`);
 }
 
