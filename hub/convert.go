@@ -45,6 +45,18 @@ func Convert(p *Pretrained, precision swarm.Precision) (SaveOptions, error) {
 	}, nil
 }
 
+// Stored returns the precision that the weight matrices of a folder have by its
+// configuration; empty is f32, f16 or f64.
+func Stored(c *config.Config) swarm.Precision {
+	switch {
+	case c.Quantization != nil:
+		return swarm.Int8
+	case c.DType == typeNames[dtypes.BFloat16]:
+		return swarm.BF16
+	}
+	return ""
+}
+
 func ignored(c swarm.Config) []string {
 	if c.Plain() {
 		return unquantised

@@ -211,10 +211,6 @@ func (a *addDomain) save(ctx context.Context, dir string, x *trainer.Extension, 
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	precision, err := stored(c)
-	if err != nil {
-		return err
-	}
 	made := map[string][]float32{}
 	for _, spec := range x.Whole.Tensors() {
 		values, ok, err := x.Values(spec, params, a.swarm)
@@ -225,7 +221,7 @@ func (a *addDomain) save(ctx context.Context, dir string, x *trainer.Extension, 
 			made[spec.Name] = values
 		}
 	}
-	_, err = a.m.save(ctx, "save", dir, hub.SaveOptions{Config: c, Generation: a.swarm.Generation, FilesFrom: a.swarm.Dir, Derived: true, Precision: precision,
+	_, err = a.m.save(ctx, "save", dir, hub.SaveOptions{Config: c, Generation: a.swarm.Generation, FilesFrom: a.swarm.Dir, Derived: true, Precision: hub.Stored(c),
 		Origin: func(spec swarm.TensorSpec) hub.Origin {
 			if values, ok := made[spec.Name]; ok {
 				return hub.Origin{Values: values}
@@ -233,17 +229,6 @@ func (a *addDomain) save(ctx context.Context, dir string, x *trainer.Extension, 
 			return hub.Origin{Source: a.swarm, Name: spec.Name}
 		}})
 	return err
-}
-
-// stored is the precision that a swarm's weights have on disk.
-func stored(c *config.Config) (swarm.Precision, error) {
-	switch {
-	case c.Quantization != nil:
-		return swarm.ParsePrecision("int8")
-	case c.DType == "bfloat16":
-		return swarm.ParsePrecision("bf16")
-	}
-	return "", nil
 }
 
 // report measures both swarms on held-out texts, and writes and prints what came out.

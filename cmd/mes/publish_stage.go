@@ -26,7 +26,7 @@ func (p *publish) stage(ctx context.Context, model, dir string) error {
 	if files.Config.Swarm.Plain() {
 		return usageError("%s is a plain %s, and publish is for swarms; `mes grow` makes one of it", model, files.Config.Swarm.Base.Kind)
 	}
-	if p.precision == "" && files.Config.Quantization == nil {
+	if p.precision == "" && hub.Stored(files.Config) != swarm.Int8 {
 		p.precision = swarm.BF16
 	}
 	repos := p.repos()
