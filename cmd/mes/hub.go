@@ -31,9 +31,9 @@ A Hub of one's own in a plain folder: the clients of HuggingFace's Hub upload to
 it and download from it when HF_ENDPOINT names its address.
 
 Example:
-  mes hub user add -data hub alice
-  export HF_TOKEN=$(mes hub token add -data hub -user alice -role write)
-  mes hub serve -data hub &
+  mes hub user add -data myhub alice
+  export HF_TOKEN=$(mes hub token add -data myhub -user alice -role write)
+  mes hub serve -data myhub &
   HF_ENDPOINT=http://127.0.0.1:8080 hf upload alice/model folder`,
 	verbs: []command{
 		hubServeCommand,
@@ -56,7 +56,7 @@ caller's own token where one is needed, and without that Hub later if the repo i
 public. -mirror-max bounds what is kept; the last used stays.
 
 Example:
-  mes hub serve -data hub -addr 127.0.0.1:8080`,
+  mes hub serve -data myhub -addr 127.0.0.1:8080`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		s := &hubServe{m: m}
 		fs.StringVar(&s.dir, "data", "", "data `folder`; made when it is not there")
@@ -133,7 +133,7 @@ var hubUserCommand = command{
 	name: "add", args: "NAME", summary: "add a user",
 	help: `
 Example:
-  mes hub user add -data hub alice`,
+  mes hub user add -data myhub alice`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		full := fs.String("fullname", "", "`name` to show; NAME when empty")
@@ -159,7 +159,7 @@ var hubOrgCommand = command{
 Members are users that exist, each with admin, write or read.
 
 Example:
-  mes hub org add -data hub -members alice:admin,bob:read acme`,
+  mes hub org add -data myhub -members alice:admin,bob:read acme`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		full := fs.String("fullname", "", "`name` to show; NAME when empty")
@@ -208,8 +208,8 @@ A fine-grained token may do only what its scopes say: type/namespace/name for
 one repo, a namespace for all of its repos, with :write at the end for writing.
 
 Example:
-  mes hub token add -data hub -user alice -role write
-  mes hub token add -data hub -user alice -role fineGrained -scope model/alice/m:write`,
+  mes hub token add -data myhub -user alice -role write
+  mes hub token add -data myhub -user alice -role fineGrained -scope model/alice/m:write`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		t := meta.Token{}
@@ -248,7 +248,7 @@ Reads every commit and file of every repo and compares it with its hash. With
 -full large files too. Also while a server runs.
 
 Example:
-  mes hub fsck -data hub`,
+  mes hub fsck -data myhub`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		full := fs.Bool("full", false, "read large files too")
@@ -283,7 +283,7 @@ that were not sent in the last two days. They cannot be brought back. Also while
 a server runs.
 
 Example:
-  mes hub gc -data hub`,
+  mes hub gc -data myhub`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		return func(ctx context.Context, args []string) error {
@@ -308,7 +308,7 @@ Copies all data, as they are at one moment, to a folder that is not there yet.
 To restore, serve the copy.
 
 Example:
-  mes hub backup -data hub backups/today`,
+  mes hub backup -data myhub backups/today`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		dir := fs.String("data", "", "data `folder`")
 		return func(ctx context.Context, args []string) error {

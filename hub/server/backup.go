@@ -42,7 +42,7 @@ func (s *Server) backup(ctx context.Context, to string) error {
 		return err
 	}
 	defer snapshot.Close()
-	db, err := os.OpenFile(filepath.Join(to, "hub.db"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	db, err := os.OpenFile(filepath.Join(to, database), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("back up database: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -100,7 +101,31 @@ type repoState struct {
 	commit sync.Mutex
 }
 
-// New opens a data folder.
+// database is the file of users, repos and what is said about them. It comes first
+// into a data folder, which is known by it.
+const database = "hub.db"
+
+// openFolder makes a data folder, unless it is there. One that holds other things is refused.
+func openFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, database)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read data folder: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != "lost+found" { // of a disk of its own
+			return fmt.Errorf("data folder %s: it holds other files, such as %s, and no hub: name a new folder", dir, e.Name())
+		}
+	}
+	return nil
+}
+
+// New opens a data folder, and founds a hub in one that is not there or empty.
 func New(cfg Config) (*Server, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("the hub needs a data folder")
@@ -109,8 +134,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil || cfg.PublicURL != "" && (public.Scheme == "" || public.Host == "") {
 		return nil, fmt.Errorf("public address %q: use one such as https://hub.example.org", cfg.PublicURL)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	if err := openFolder(cfg.Dir); err != nil {
+		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, prefix: strings.TrimRight(public.Path, "/"),
 		repos: map[string]*repoState{}, bigLine: make(chan struct{}, 1)}
@@ -122,7 +147,7 @@ func New(cfg Config) (*Server, error) {
 	s.cfg.MultipartFrom = orDefault(cfg.MultipartFrom, DefaultMultipartFrom)
 	s.cfg.MaxFileBytes = orDefault(cfg.MaxFileBytes, DefaultMaxFileBytes)
 	s.limits.quota = s.cfg.Quota
-	if s.db, err = meta.Open(filepath.Join(cfg.Dir, "hub.db"), cfg.Fault); err != nil {
+	if s.db, err = meta.Open(filepath.Join(cfg.Dir, database), cfg.Fault); err != nil {
 		return nil, err
 	}
 	if s.lfs, err = lfs.Open(filepath.Join(cfg.Dir, "lfs"), cfg.Fault); err == nil {
