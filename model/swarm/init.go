@@ -30,3 +30,17 @@ func (c Config) Init(spec TensorSpec, rng *rand.Rand) []float32 {
 	}
 	return values
 }
+
+// Disturb returns values plus noise, N(0, noise · their root mean square).
+func Disturb(values []float32, noise float64, rng *rand.Rand) []float32 {
+	var square float64
+	for _, v := range values {
+		square += float64(v) * float64(v)
+	}
+	scale := noise * math.Sqrt(square/float64(len(values)))
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i] = v + float32(scale*rng.NormFloat64())
+	}
+	return out
+}

@@ -79,7 +79,7 @@ func (m *Model) loadCore() error {
 	var names []string
 	for _, spec := range m.cfg.CoreTensors() {
 		names = append(names, spec.Name)
-		if strings.HasPrefix(spec.Name, "backbone.router.") || spec.Name == "backbone.aggregator.beta" {
+		if strings.HasPrefix(spec.Name, "backbone.router.") || spec.Name == AggregatorBias {
 			continue
 		}
 		if err := m.core.load(m.backend, m.src, spec, spec.Name, m.precision); err != nil {
@@ -107,7 +107,7 @@ func (m *Model) loadRouter() error {
 	if m.router, err = ReadRouter(m.cfg, m.src); err != nil || !m.fusesOutputs() {
 		return err
 	}
-	m.quality, err = ReadFloats(m.src, "backbone.aggregator.beta")
+	m.quality, err = ReadFloats(m.src, AggregatorBias)
 	return err
 }
 
@@ -120,8 +120,8 @@ func ReadRouter(cfg Config, src Source) (*router.Router, error) {
 	var w router.Weights
 	tables := map[string]*[]float32{
 		"backbone.router.embeddings.weight": &w.Embeddings,
-		"backbone.router.proj.weight":       &w.Proj,
-		"backbone.router.bias":              &w.Bias,
+		RouterRows:                          &w.Proj,
+		BalanceBias:                         &w.Bias,
 	}
 	for _, spec := range cfg.CoreTensors() {
 		values, ok := tables[spec.Name]

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 )
@@ -38,6 +39,23 @@ func EncoderOwns(kind mamba.Kind, name string) bool {
 		return kind == mamba.Mamba2
 	}
 	return false
+}
+
+// Tensors of the core that have a row for each encoder.
+const (
+	RouterRows     = "backbone.router.proj.weight" // [E, R·half-lives]
+	BalanceBias    = "backbone.router.bias"        // [E]; no gradient reaches it
+	AggregatorBias = "backbone.aggregator.beta"    // [E]
+)
+
+// PerEncoder reports whether a tensor of the core has a row for each encoder.
+func PerEncoder(name string) bool {
+	return name == RouterRows || name == BalanceBias || name == AggregatorBias
+}
+
+// Renumbered returns the name of the same tensor of another encoder.
+func Renumbered(name string, from, to int) string {
+	return strings.Replace(name, fmt.Sprintf("encoders.%d.", from), fmt.Sprintf("encoders.%d.", to), 1)
 }
 
 // LayerTensor returns the full name of a layer's tensor: that of the core when
@@ -77,8 +95,8 @@ func (c Config) CoreTensors() []TensorSpec {
 	r, d := c.Router, c.Base.DModel
 	specs = append(specs,
 		ofSwarm("backbone.router.embeddings.weight", c.Base.VocabSize, r.Dim),
-		ofSwarm("backbone.router.proj.weight", r.NumEncoders, r.Dim*len(r.HalfLives)),
-		ofSwarm("backbone.router.bias", r.NumEncoders),
+		ofSwarm(RouterRows, r.NumEncoders, r.Dim*len(r.HalfLives)),
+		ofSwarm(BalanceBias, r.NumEncoders),
 	)
 	if c.Fusion == FuseWeights {
 		return specs
@@ -86,7 +104,7 @@ func (c Config) CoreTensors() []TensorSpec {
 	return append(specs,
 		ofSwarm("backbone.aggregator.q.weight", c.AggregatorDim, d),
 		ofSwarm("backbone.aggregator.k.weight", c.AggregatorDim, d),
-		ofSwarm("backbone.aggregator.beta", r.NumEncoders),
+		ofSwarm(AggregatorBias, r.NumEncoders),
 		ofSwarm("backbone.aggregator.quality.weight", 1, d),
 	)
 }

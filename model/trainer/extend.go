@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/model/router"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
@@ -110,7 +109,7 @@ func (x *Extension) Start(ctx context.Context, src swarm.Source) (Params, error)
 			if spec.Encoder < len(x.members) {
 				from = x.members[spec.Encoder]
 			}
-			name = renumbered(name, spec.Encoder, from)
+			name = swarm.Renumbered(name, spec.Encoder, from)
 		}
 		values, err := swarm.ReadFloats(src, name)
 		if err != nil {
@@ -119,16 +118,6 @@ func (x *Extension) Start(ctx context.Context, src swarm.Source) (Params, error)
 		p[spec.Name] = Param{spec.Shape, x.chosen(spec.Name, values)}
 	}
 	return p, nil
-}
-
-// renumbered is the name of another encoder's tensor.
-func renumbered(name string, from, to int) string {
-	return strings.Replace(name, fmt.Sprintf("encoders.%d.", from), fmt.Sprintf("encoders.%d.", to), 1)
-}
-
-// perEncoder reports whether a tensor of the core has a row for each encoder.
-func perEncoder(name string) bool {
-	return name == routerRows || name == balanceBias || name == "backbone.aggregator.beta"
 }
 
 // row is what such a tensor has of the new encoder; the aggregator trusts it as the
@@ -146,7 +135,7 @@ func (x *Extension) row(name string, values []float32) []float32 {
 // chosen takes the rows of the part out of a tensor of the swarm that has one for each
 // encoder, and leaves others as they are.
 func (x *Extension) chosen(name string, values []float32) []float32 {
-	if !perEncoder(name) {
+	if !swarm.PerEncoder(name) {
 		return values
 	}
 	width := len(values) / (x.Whole.Router.NumEncoders - 1)
@@ -163,8 +152,8 @@ func (x *Extension) Values(spec swarm.TensorSpec, trained Params, src swarm.Sour
 	last := x.Whole.Router.NumEncoders - 1
 	switch {
 	case spec.Encoder == last:
-		return trained[renumbered(spec.Name, last, len(x.members))].Values, true, nil
-	case !perEncoder(spec.Name):
+		return trained[swarm.Renumbered(spec.Name, last, len(x.members))].Values, true, nil
+	case !swarm.PerEncoder(spec.Name):
 		return nil, false, nil
 	}
 	if values, err = swarm.ReadFloats(src, spec.Name); err != nil {

@@ -93,22 +93,8 @@ func (p Params) Grow(c swarm.Config, noise float64, seed uint64) Params {
 		case spec.Encoder <= 0:
 			out[spec.Name] = from
 		default:
-			out[spec.Name] = Param{spec.Shape, disturb(from.Values, noise, rng)}
+			out[spec.Name] = Param{spec.Shape, swarm.Disturb(from.Values, noise, rng)}
 		}
-	}
-	return out
-}
-
-// disturb returns values plus noise relative to their root mean square.
-func disturb(values []float32, noise float64, rng *rand.Rand) []float32 {
-	var square float64
-	for _, v := range values {
-		square += float64(v) * float64(v)
-	}
-	scale := noise * math.Sqrt(square/float64(len(values)))
-	out := make([]float32, len(values))
-	for i, v := range values {
-		out[i] = v + float32(scale*rng.NormFloat64())
 	}
 	return out
 }
