@@ -88,10 +88,16 @@ func open(dir string, pytorch bool) (*Pretrained, error) {
 	return p, nil
 }
 
-// folderName is what a folder is called, also where its path is ".".
+// folderName is what a folder is called, also where its path is "."; the folder model
+// in that of a training run is called as the run.
 func folderName(dir string) string {
 	if path, err := filepath.Abs(dir); err == nil {
 		dir = path
+	}
+	if run := filepath.Dir(dir); filepath.Base(dir) == "model" {
+		if _, err := os.Stat(filepath.Join(run, "metrics.jsonl")); err == nil {
+			return filepath.Base(run)
+		}
 	}
 	return filepath.Base(dir)
 }

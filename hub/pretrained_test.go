@@ -222,3 +222,19 @@ func TestPyTorchShards(t *testing.T) {
 		})
 	}
 }
+
+// TestNameOfRun: the model of a training run has the run's name, another its folder's.
+func TestNameOfRun(t *testing.T) {
+	run := t.TempDir()
+	dir := filepath.Join(run, "model")
+	if err := os.Rename(copyFolder(t, fixture("mamba1")), dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Name; got != "model" {
+		t.Errorf("beside nothing it is called %q", got)
+	}
+	write(t, filepath.Join(run, "metrics.jsonl"), "")
+	if got := open(t, dir).Name; got != filepath.Base(run) {
+		t.Errorf("beside a run's records it is called %q", got)
+	}
+}

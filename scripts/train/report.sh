@@ -33,12 +33,17 @@ mkdir -p "$out"
 one() {
 	local name=$1-$3
 	[[ ! -f $out/$name.json ]] || return 0
-	sed "s/\"seed\": [0-9]*/\"seed\": $3/" "${2#*:}" >"$out/$name-plan.json"
-	"$mes" train "${mes_flags[@]}" -config "${2%%:*}" -plan "$out/$name-plan.json" -data "$data" -tokenizer "$data/tokenizer" -o "$out/$name"
+	if [[ ! -d $out/$name/model ]]; then
+		sed "s/\"seed\": [0-9]*/\"seed\": $3/" "${2#*:}" >"$out/$name-plan.json"
+		"$mes" train "${mes_flags[@]}" -config "${2%%:*}" -plan "$out/$name-plan.json" -data "$data" -tokenizer "$data/tokenizer" -o "$out/$name"
+	fi
 	"$mes" eval "${mes_flags[@]}" "${eval_flags[@]}" -model "$out/$name/model" -data "$data" -o "$out/$name.json"
 }
 
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+# Each run is a group of processes, which a stop interrupts: it saves, and goes on when called again.
+set -m
+trap 'for job in $(jobs -p); do kill -INT -- "-$job" 2>/dev/null || true; done; wait' EXIT
+trap 'exit 130' INT TERM
 for seed in "${seeds[@]}"; do
 	for kind in dense swarm; do
 		while (($(jobs -rp | wc -l) >= ${JOBS:-1})); do wait -n || true; done
