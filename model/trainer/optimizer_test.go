@@ -1,9 +1,11 @@
 package trainer
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
@@ -118,9 +120,9 @@ func TestAdamW(t *testing.T) {
 func unlike(t *testing.T, l *learner) map[string][]float64 {
 	t.Helper()
 	p, rng := Init(l.Model, 1), rand.New(rand.NewPCG(4, 4))
-	for _, tensor := range p {
-		for i := range tensor.Values {
-			tensor.Values[i] += float32(0.2 * rng.NormFloat64())
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		for i := range p[name].Values {
+			p[name].Values[i] += float32(0.2 * rng.NormFloat64())
 		}
 	}
 	if err := l.load(p); err != nil {
