@@ -31,6 +31,7 @@ type learnerConfig struct {
 	Learn     swarm.LearnConfig
 	Teach     bool              // the encoder that a batch names for a text runs, whatever its score
 	owned     []bool            // [E], encoders that a domain has
+	shares    []float64         // [E], of the training texts that are of its domain; needed to balance alone
 	Group     Group             // of a plain model's tensors
 	Decay     map[Group]float64 // as in [Phase]
 	Pace      map[Group]float64 // as in [Phase]

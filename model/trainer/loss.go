@@ -9,7 +9,8 @@ import (
 )
 
 // Losses are the weights of what is added to the cross-entropy; zero leaves a part
-// out of what is minimised, but it is reported all the same.
+// out of what is minimised, but it is reported all the same. Where a step's texts are
+// shared out to several runs, each part is the mean of the runs' (docs/decisions/0089).
 type Losses struct {
 	Balance    float64 `json:"balance"`    // E·Σ f_e P_e, use and probability of each encoder
 	Z          float64 `json:"z"`          // mean of logsumexp(z)²

@@ -25,6 +25,12 @@ func (t *Trainer) begin(leg leg) (*learner, error) {
 		return nil, err
 	}
 	c := t.learnerConfig(leg)
+	if leg.phase.BiasRate > 0 {
+		var err error
+		if c.shares, err = t.shares(); err != nil {
+			return nil, err
+		}
+	}
 	p := t.params
 	if leg.phase.Kind == Branch {
 		p = p.Encoder(t.Model, leg.encoder)
@@ -174,29 +180,65 @@ func (t *Trainer) merged(leg leg, p Params) Params {
 	return all
 }
 
-// balance moves the router's bias towards equal use of the encoders that have a domain
-// (Wang et al. 2024): up by rate where an encoder had less than its share of the chunks.
+// shares returns how much of the training texts is of each encoder's domain, [E], relative
+// to each other.
+func (t *Trainer) shares() ([]float64, error) {
+	manifest, err := data.ReadManifest(t.Data)
+	if err != nil {
+		return nil, err
+	}
+	train, _ := manifest.Split(data.Train)
+	shares := make([]float64, t.Model.Router.NumEncoders)
+	for _, name := range t.domains {
+		e := encoderOf(t.Model, name)
+		switch {
+		case e < 0:
+		case t.Plan.Mixture != nil:
+			shares[e] = t.Plan.Mixture[name]
+		default:
+			shares[e] = float64(train.Part(name).Tokens)
+		}
+	}
+	return shares, nil
+}
+
+// balance moves the router's bias (Wang et al. 2024) by rate: up where an encoder ran on
+// fewer chunks than its target, down where on more. load: [E], chunks of a step. An
+// encoder without a domain, such as a generalist, keeps its bias.
 func (l *learner) balance(rate float64, load []float64) error {
 	bias, err := read[float32](l.state["p/"+balanceBias], len(load))
 	if err != nil {
 		return err
 	}
-	var total float64
-	encoders := 0
-	for e, n := range load {
-		if l.owned[e] {
-			total += n
-			encoders++
-		}
-	}
-	for e, n := range load {
-		switch share := total / float64(max(1, encoders)); {
+	for e, target := range l.targets(load) {
+		switch n := load[e]; {
 		case !l.owned[e]:
-		case n < share:
+		case n < target:
 			bias[e] += float32(rate)
-		case n > share:
+		case n > target:
 			bias[e] -= float32(rate)
 		}
 	}
 	return l.upload("p/"+balanceBias, bias, shapes.Make(dtypes.Float32, len(bias)), false)
+}
+
+// targets shares the chunks that went to encoders with a domain out to them, [E], by how
+// much of the training texts is of their domains; no encoder can run on a chunk twice.
+func (l *learner) targets(load []float64) []float64 {
+	var slots, total, shares float64
+	for e, n := range load {
+		slots += n
+		if l.owned[e] {
+			total += n
+			shares += l.shares[e]
+		}
+	}
+	chunks := slots / float64(l.Model.Slots())
+	targets := make([]float64, len(load))
+	for e := range targets {
+		if l.owned[e] {
+			targets[e] = min(chunks, total*l.shares[e]/shares)
+		}
+	}
+	return targets
 }

@@ -57,7 +57,7 @@ func TestGroupsOfTensors(t *testing.T) {
 		case !strings.Contains(name, ".aggregator.") && !strings.Contains(name, ".encoders."):
 			more = -decay
 		}
-		if !decays(name) {
+		if !decayed[kindOf(name)] {
 			more = 0
 		}
 		for i, v := range p.Values {
