@@ -114,12 +114,12 @@ func TestSpread(t *testing.T) {
 			t.Skip("SKIPPED with -short: it compiles a dozen programs")
 		}
 		folder, plan, workers := prepared(t), phases(), 2
-		if b.Name() != "go" {
+		if b.String() != "go" {
 			plan.Phases, workers = plan.Phases[1:2], 1 // compiling is most of the time there
 		}
 		server, boss := open(t)
 		c := spreadOver(b, boss, folder, plan)
-		if b.Name() == "go" {
+		if b.String() == "go" {
 			c.Start = nil
 		}
 		alone := c

@@ -118,7 +118,7 @@ func TestResume(t *testing.T) {
 		var parts []telemetry.Record
 		var got Params
 		stops := []int64{5, 14, 26, -1}
-		if b.Name() != "go" {
+		if b.String() != "go" {
 			stops = stops[1:] // compiling is most of the time there
 		}
 		for _, stop := range stops {
