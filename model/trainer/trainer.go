@@ -108,6 +108,9 @@ func New(c Config) (*Trainer, error) {
 		t.domains = append(t.domains, d.Name)
 		t.groups[d.Name] = d.Group
 	}
+	if err := c.Plan.checkDomains(t.domains); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	_, held := manifest.Split(data.Valid)
 	if !held && slices.ContainsFunc(c.Plan.Phases, func(p Phase) bool { return p.Patience > 0 }) {
 		return nil, errors.New("plan: patience needs held-out text, and the data has no split valid")
