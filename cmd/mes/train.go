@@ -260,6 +260,7 @@ func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Con
 		progress.Show(r)
 		return recorder.Add(r)
 	}
+	run.Sync = func() error { return recorder.Sync() }
 	tr, err := trainer.New(run)
 	if err != nil {
 		return nil, err

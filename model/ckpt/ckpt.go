@@ -35,6 +35,7 @@ type Snapshot struct {
 	Step    int64           // optimizer steps done, at least 0
 	Meta    json.RawMessage // the trainer's own state; kept as JSON, white space aside
 	Loss    float64         // by which [Config.Best] compares; NaN or infinite is none
+	Stage   string          // of the run; only losses of one stage are compared
 	Tensors []Tensor
 }
 
@@ -54,7 +55,7 @@ type Config struct {
 	// A checkpoint stays while one of these wants it. The newest always stays; two or more
 	// leave one to fall back to.
 	Keep      int   // newest to keep; 0 keeps all
-	Best      int   // those of lowest loss to keep; 0 is none
+	Best      int   // those of lowest loss to keep, of each stage; 0 is none
 	EveryStep int64 // keep those whose step is a multiple; 0 is none
 
 	Logger *slog.Logger // told what was found torn or corrupt; nil discards

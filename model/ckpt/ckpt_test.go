@@ -252,6 +252,27 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// TestRetentionByStage: losses of one stage are not compared with those of another, also
+// after the folder was opened again.
+func TestRetentionByStage(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Keep: 1, Best: 1}
+	stages := map[int64]string{10: "seed", 20: "seed", 30: "branch law", 40: "branch law", 50: "joint", 60: "joint"}
+	losses := map[int64]float64{10: 5, 20: 6, 30: 2, 40: 1, 50: 3, 60: 4}
+	for step := int64(10); step <= 60; step += 10 {
+		m := opened(t, cfg)
+		s := snapshot(step)
+		s.Loss, s.Stage = losses[step], stages[step]
+		save(t, m, s)
+		if got, err := m.Load(step); err != nil || got.Stage != stages[step] {
+			t.Errorf("step %d is of stage %q, %v", step, got.Stage, err)
+		}
+		must(t, m.Close())
+	}
+	if got, want := steps(opened(t, cfg)), []int64{10, 40, 50, 60}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
+
 // TestEarlierStep holds that a run which went back must say so before its checkpoints
 // take the place of later ones.
 func TestEarlierStep(t *testing.T) {

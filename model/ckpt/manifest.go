@@ -28,6 +28,7 @@ type manifest struct {
 	Step    int64           `json:"step"`
 	Time    time.Time       `json:"time"`
 	Loss    *float64        `json:"loss"` // nil is none
+	Stage   string          `json:"stage,omitempty"`
 	Meta    json.RawMessage `json:"meta,omitempty"`
 	Tensors []entry         `json:"tensors"`
 }
@@ -55,7 +56,7 @@ func hashOf(data []byte) string {
 
 // newManifest describes a snapshot, but for the hashes.
 func newManifest(s *Snapshot, now time.Time) (*manifest, error) {
-	m := &manifest{Format: format, Step: s.Step, Time: now.UTC().Round(time.Millisecond), Tensors: make([]entry, len(s.Tensors))}
+	m := &manifest{Format: format, Step: s.Step, Stage: s.Stage, Time: now.UTC().Round(time.Millisecond), Tensors: make([]entry, len(s.Tensors))}
 	if len(s.Meta) > 0 {
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, s.Meta); err != nil {

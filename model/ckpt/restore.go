@@ -68,7 +68,7 @@ func (m *Manager) load(step int64) (Snapshot, error) {
 		}
 		return Snapshot{}, fmt.Errorf("checkpoint %d in %s: %w", step, m.cfg.Dir, ErrNone)
 	}
-	s := Snapshot{Step: step, Meta: slices.Clone(man.Meta), Loss: math.NaN(), Tensors: make([]Tensor, len(man.Tensors))}
+	s := Snapshot{Step: step, Meta: slices.Clone(man.Meta), Loss: math.NaN(), Stage: man.Stage, Tensors: make([]Tensor, len(man.Tensors))}
 	if man.Loss != nil {
 		s.Loss = *man.Loss
 	}

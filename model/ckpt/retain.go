@@ -37,8 +37,12 @@ func (m *Manager) retain(newest int64) error {
 	}
 	best := slices.DeleteFunc(order, func(step int64) bool { return m.steps[step].Loss == nil })
 	slices.SortStableFunc(best, func(a, b int64) int { return cmp.Compare(*m.steps[a].Loss, *m.steps[b].Loss) })
-	for _, step := range best[:min(m.cfg.Best, len(best))] {
-		keep[step] = true
+	kept := map[string]int{}
+	for _, step := range best {
+		if stage := m.steps[step].Stage; kept[stage] < m.cfg.Best {
+			keep[step] = true
+			kept[stage]++
+		}
 	}
 	return m.drop(keep)
 }

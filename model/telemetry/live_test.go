@@ -146,7 +146,7 @@ mes_train_learning_rate 0.5
 # HELP mes_train_tokens Tokens read since the run began.
 # TYPE mes_train_tokens gauge
 mes_train_tokens 100
-# HELP mes_train_encoder_use Share of the tokens that each encoder read.
+# HELP mes_train_encoder_use Share of the router's choices that fell on each encoder.
 # TYPE mes_train_encoder_use gauge
 mes_train_encoder_use{encoder="0"} 0.25
 mes_train_encoder_use{encoder="1"} 0.75

@@ -47,7 +47,7 @@ func prometheusText(r *Record) string {
 		sample(p.name, p.help, p.label, member, s.value)
 	}
 	for i, use := range r.EncoderUse {
-		sample("mes_train_encoder_use", "Share of the tokens that each encoder read.", "encoder", strconv.Itoa(i), use)
+		sample("mes_train_encoder_use", "Share of the router's choices that fell on each encoder.", "encoder", strconv.Itoa(i), use)
 	}
 	return b.String()
 }

@@ -27,17 +27,17 @@ type Record struct {
 	Time            time.Time          `json:"time"`                       // when it was taken; zero lets the recorder say
 	Phase           string             `json:"phase,omitzero"`             // seed, branch, router, joint, ...
 	Tokens          int64              `json:"tokens"`                     // read since the run began
-	Loss            float64            `json:"loss"`                       // what is minimized, in nats; mean since the record before
-	Losses          map[string]float64 `json:"losses,omitempty"`           // its parts by name
+	Loss            float64            `json:"loss"`                       // what is minimized, in nats; mean over the steps since the record before, skipped ones left out
+	Losses          map[string]float64 `json:"losses,omitempty"`           // its parts by name, likewise
 	LR              float64            `json:"lr"`                         // learning rate of the last step
 	GradNorm        float64            `json:"grad_norm,omitzero"`         // global norm before clipping; 0 is unknown
 	TokensPerSecond float64            `json:"tokens_per_s,omitzero"`      // since the record before; 0 is unknown
 	MemoryBytes     int64              `json:"memory_bytes,omitzero"`      // of the process, or of the device; 0 is unknown
-	DomainLoss      map[string]float64 `json:"domain_loss,omitempty"`      // cross-entropy by domain, nats a token
-	EncoderUse      []float64          `json:"encoder_use,omitempty"`      // share of the tokens that each encoder read
+	DomainLoss      map[string]float64 `json:"domain_loss,omitempty"`      // cross-entropy by domain, nats a token; over the texts since the record before
+	EncoderUse      []float64          `json:"encoder_use,omitempty"`      // share of the router's choices that fell on each encoder, those that found no room there included
 	RouterAgreement *float64           `json:"router_agreement,omitempty"` // share of decisions that name the text's own domain, 0 to 1; nil is unknown
 	Dropped         *float64           `json:"dropped,omitempty"`          // share of chunks that found no room at their encoder, 0 to 1; nil is unknown
-	Seconds         map[string]float64 `json:"seconds,omitempty"`          // time by stage since the record before
+	Seconds         map[string]float64 `json:"seconds,omitempty"`          // time by stage since the record before: data, step, validation, checkpoint
 
 	Extra map[string]any `json:",unknown"` // whatever else is worth noting; numbers also go to TensorBoard
 }

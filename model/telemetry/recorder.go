@@ -132,7 +132,7 @@ func (r *Recorder) Add(record Record) error {
 	return nil
 }
 
-// Sync puts the records on the disk. A run calls it with every checkpoint, so that none
+// Sync puts the records on the disk. A run calls it before every checkpoint, so that none
 // before the checkpoint is missing after a power cut.
 func (r *Recorder) Sync() error {
 	r.mu.Lock()

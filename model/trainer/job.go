@@ -139,18 +139,23 @@ func writeTensor(ctx context.Context, r *queue.Run, scope string, t ckpt.Tensor)
 	return storedTensor{t.Name, t.Shape, object}, nil
 }
 
-// dataIdentity says which data a branch learns from.
+// dataIdentity says which data a run learns from, in the splits that training reads.
 type dataIdentity struct {
 	Vocabulary string            `json:"vocabulary"` // size and sha256 of the tokenizer
 	Shards     map[string]string `json:"shards"`     // of SPLIT/DOMAIN: over the checksums of the shards
 }
 
-// identify reads the identity of a folder of data, of the splits that training reads.
+// identify reads the identity of a folder of data.
 func identify(dir string) (dataIdentity, error) {
 	m, err := data.ReadManifest(dir)
 	if err != nil {
 		return dataIdentity{}, err
 	}
+	return identityOf(m), nil
+}
+
+// identityOf is the identity of the data that a manifest describes.
+func identityOf(m *data.Manifest) dataIdentity {
 	id := dataIdentity{fmt.Sprintf("%d ids, %.16s", m.Tokenizer.VocabSize, m.Tokenizer.SHA256), map[string]string{}}
 	for _, split := range m.Splits {
 		if split.Name != data.Train && split.Name != data.Valid {
@@ -164,27 +169,32 @@ func identify(dir string) (dataIdentity, error) {
 			id.Shards[split.Name+"/"+part.Domain] = hex.EncodeToString(all.Sum(nil)[:8])
 		}
 	}
-	return id, nil
+	return id
 }
 
 // errOtherData is wrapped by a worker's refusal.
 var errOtherData = errors.New("copy the data folder of the training to this worker")
 
-// differs says in what a worker's data differ from those that a domain's job needs.
-func (need dataIdentity) differs(have dataIdentity, dir, domain string) error {
+// difference says what some data have that those of a training have not, or otherwise, in
+// one domain or, for "", in all; it is empty where there is nothing.
+func (need dataIdentity) difference(have dataIdentity, domain string) string {
 	if need.Vocabulary != have.Vocabulary {
-		return fmt.Errorf("the data in %s have the vocabulary %s, those of the training %s; %w", dir, have.Vocabulary, need.Vocabulary, errOtherData)
+		return fmt.Sprintf("have the vocabulary %s, those of the training %s", have.Vocabulary, need.Vocabulary)
 	}
-	for _, split := range []string{data.Train, data.Valid} {
-		switch part := split + "/" + domain; {
-		case need.Shards[part] == have.Shards[part]:
-		case have.Shards[part] == "":
-			return fmt.Errorf("the data in %s have no %s; %w", dir, part, errOtherData)
+	parts := slices.Sorted(maps.Keys(need.Shards))
+	for _, part := range append(parts, slices.Sorted(maps.Keys(have.Shards))...) {
+		_, of, _ := strings.Cut(part, "/")
+		switch there, here := need.Shards[part], have.Shards[part]; {
+		case there == here || domain != "" && domain != of:
+		case here == "":
+			return "have no " + part
+		case there == "":
+			return fmt.Sprintf("have %s, which those of the training have not", part)
 		default:
-			return fmt.Errorf("the data in %s have other text in %s than those of the training; %w", dir, part, errOtherData)
+			return fmt.Sprintf("have other text in %s than those of the training", part)
 		}
 	}
-	return nil
+	return ""
 }
 
 // checkBranch says in what a result does not fit a leg: it must have the tensors of its

@@ -61,7 +61,7 @@ func tinyBatch(c swarm.Config, B, T int) rowsOfBatch {
 func tinyLearner(t *testing.T, b compute.Backend, c swarm.Config, edit func(*learnerConfig)) *learner {
 	t.Helper()
 	cfg := learnerConfig{Model: c, Trainable: func(string) bool { return true }, SeqLen: 16, Batch: 3, Devices: 1,
-		Losses: Losses{Balance: 1e-2, Z: 1e-3, Aggregator: 0.1, Domain: 0.1}, Learn: swarm.LearnConfig{Capacity: 4}, owned: []bool{true, true, true, true}}
+		Optimizer: usualAdamW, Losses: Losses{Balance: 1e-2, Z: 1e-3, Aggregator: 0.1, Domain: 0.1}, Learn: swarm.LearnConfig{Capacity: 4}, owned: []bool{true, true, true, true}}
 	if edit != nil {
 		edit(&cfg)
 	}

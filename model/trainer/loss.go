@@ -36,6 +36,10 @@ const (
 // settleTokens is how much of a text the router may read before it is judged.
 const settleTokens = 128
 
+// noWeight is far below the weight of a text that counts: texts of which none does have a
+// loss of 0.
+const noWeight = 1e-30
+
 // exitStride: one position in so many goes to the early exits of the aggregator's loss.
 const exitStride = 16
 
@@ -73,7 +77,7 @@ func (c *learnerConfig) measure(w mamba.Weights, in batchNodes) measured {
 	l := net.Learn(backbone, x, prescribed, c.Learn)
 	ce, _ := mamba.CrossEntropy(net.Base.Head(backbone, head, l.Hidden), target) // [B, T]
 	m := measured{rows: StopGradient(ReduceMean(ce, 1))}
-	m.loss = Div(ReduceAllSum(Mul(ReduceMean(ce, 1), in.weight)), ReduceAllSum(in.weight))
+	m.loss = Div(ReduceAllSum(Mul(ReduceMean(ce, 1), in.weight)), MaxScalar(ReduceAllSum(in.weight), noWeight))
 	zero := ScalarZero(g, dtypes.Float32)
 	stats := make([]*Node, numStats)
 	for i := range stats {

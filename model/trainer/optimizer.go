@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -8,27 +9,39 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// AdamW holds the optimizer's constants. Zero values mean those given.
+// AdamW holds the optimizer's constants. Those that a plan's file leaves out are the
+// usual ones; what it names counts as it stands, 0 too. The zero value is all usual ones.
 type AdamW struct {
-	Beta1       float64 `json:"beta1,omitzero"`        // 0.9
-	Beta2       float64 `json:"beta2,omitzero"`        // 0.95
-	Epsilon     float64 `json:"epsilon,omitzero"`      // 1e-8
-	WeightDecay float64 `json:"weight_decay,omitzero"` // 0.1; of matrices alone, see decays
-	Clip        float64 `json:"clip,omitzero"`         // 1: the gradient's global norm at most
+	Beta1       float64 `json:"beta1"`        // usually 0.9
+	Beta2       float64 `json:"beta2"`        // usually 0.95
+	Epsilon     float64 `json:"epsilon"`      // usually 1e-8
+	WeightDecay float64 `json:"weight_decay"` // usually 0.1, 0 is none; of matrices alone, see decays
+	Clip        float64 `json:"clip"`         // usually 1: the gradient's global norm at most; 0 does not clip
 }
 
+// usualAdamW is what most train with.
+var usualAdamW = AdamW{Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8, WeightDecay: 0.1, Clip: 1}
+
 func (a AdamW) withDefaults() AdamW {
-	set := func(v *float64, value float64) {
-		if *v == 0 {
-			*v = value
+	if a == (AdamW{}) {
+		return usualAdamW
+	}
+	return a
+}
+
+// faults says which constants cannot be used.
+func (a AdamW) faults() (faults []error) {
+	check := func(ok bool, name string, v float64, must string) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("optimizer.%s: %v, must %s", name, v, must))
 		}
 	}
-	set(&a.Beta1, 0.9)
-	set(&a.Beta2, 0.95)
-	set(&a.Epsilon, 1e-8)
-	set(&a.WeightDecay, 0.1)
-	set(&a.Clip, 1)
-	return a
+	check(a.Beta1 >= 0 && a.Beta1 < 1, "beta1", a.Beta1, "be from 0 to less than 1")
+	check(a.Beta2 >= 0 && a.Beta2 < 1, "beta2", a.Beta2, "be from 0 to less than 1")
+	check(a.Epsilon > 0, "epsilon", a.Epsilon, "be positive")
+	check(a.WeightDecay >= 0, "weight_decay", a.WeightDecay, "not be negative")
+	check(a.Clip >= 0, "clip", a.Clip, "not be negative")
+	return faults
 }
 
 // decays reports whether a tensor is decayed: matrices are, but not A_log, D, biases,
@@ -64,7 +77,10 @@ func (a AdamW) begin(grads []*Node, count *Node) adamStep {
 	s := adamStep{AdamW: a, norm: Sqrt(square)}
 	s.finite = Equal(Sub(s.norm, s.norm), ScalarZero(count.Graph(), dtypes.Float32)) // false for NaN and infinity
 	s.count = Add(count, ConvertDType(s.finite, dtypes.Float32))
-	s.clip = MinScalar(Div(Const(count.Graph(), float32(a.Clip)), MaxScalar(s.norm, 1e-12)), 1)
+	s.clip = ScalarOne(count.Graph(), dtypes.Float32)
+	if a.Clip > 0 {
+		s.clip = MinScalar(Div(Const(count.Graph(), float32(a.Clip)), MaxScalar(s.norm, 1e-12)), 1)
+	}
 	for i, beta := range []float64{a.Beta1, a.Beta2} { // 1 - beta^t, t >= 1
 		s.bias[i] = OneMinus(Exp(MulScalar(MaxScalar(s.count, 1), math.Log(beta))))
 	}

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -37,8 +39,8 @@ type Plan struct {
 	Pinned     bool               `json:"pin_generalist"`        // encoder 0 always runs, in slot 0
 	Optimizer  AdamW              `json:"optimizer,omitzero"`
 	Phases     []Phase            `json:"phases"`
-	Log        int64              `json:"log_every,omitzero"`        // steps between two records; 0 is 10
-	Validate   int64              `json:"validate_every,omitzero"`   // steps between two looks at held-out text; 0 only at the end of a phase
+	Log        int64              `json:"log_every,omitzero"`        // steps between two records, beside that of a phase's last step; 0 is 10
+	Validate   int64              `json:"validate_every,omitzero"`   // steps between two looks at held-out text, which are recorded; 0 only at the end of a phase
 	Held       int                `json:"validate_rows,omitzero"`    // held-out texts to look at, drawn once; 0 is all
 	Save       int64              `json:"checkpoint_every,omitzero"` // steps between two checkpoints; 0 is 500
 }
@@ -81,18 +83,23 @@ func ReadPlan(path string) (Plan, error) {
 func ParsePlan(text []byte) (Plan, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	var p Plan
+	p := Plan{Optimizer: usualAdamW}
 	if err := d.Decode(&p); err != nil {
 		return Plan{}, err
 	}
 	if d.More() {
 		return Plan{}, errors.New("text after the end of the JSON object")
 	}
+	if err := errors.Join(p.Optimizer.faults()...); err != nil {
+		return Plan{}, err
+	}
 	return p.withDefaults(), nil
 }
 
 func (p Plan) withDefaults() Plan {
-	p.Accumulate = max(p.Accumulate, 1)
+	if p.Accumulate == 0 {
+		p.Accumulate = 1
+	}
 	if p.Capacity == 0 {
 		p.Capacity = 1.5
 	}
@@ -119,7 +126,16 @@ func (p Plan) Check(c swarm.Config) error {
 	check(p.Batch%max(1, p.Accumulate) == 0, "accumulate: %d does not divide batch, %d", p.Accumulate, p.Batch)
 	check(p.Capacity >= 1, "capacity: %v, must be at least 1", p.Capacity)
 	check(len(p.Phases) > 0, "phases: none, must be at least one")
-	faults = append(faults, c.Learnable())
+	for _, n := range []struct {
+		key   string
+		value int64
+	}{{"accumulate", int64(p.Accumulate)}, {"log_every", p.Log}, {"validate_every", p.Validate}, {"validate_rows", int64(p.Held)}, {"checkpoint_every", p.Save}} {
+		check(n.value >= 0, "%s: %d, must not be negative", n.key, n.value)
+	}
+	for _, domain := range slices.Sorted(maps.Keys(p.Weights)) {
+		check(p.Weights[domain] >= 0, "loss_weight: %q has %v, must not be negative", domain, p.Weights[domain])
+	}
+	faults = append(append(faults, c.Learnable()), p.Optimizer.withDefaults().faults()...)
 	if !c.Plain() && p.SeqLen >= 1 {
 		C := c.Router.NextDecision(0)
 		check(p.SeqLen%C == 0 && p.SeqLen > C, "seq_len: %d, must be a multiple of the router's chunk, %d, and longer", p.SeqLen, C)
@@ -139,7 +155,26 @@ func (p Plan) Check(c swarm.Config) error {
 		check(phase.LR > 0, "%s.lr: %v, must be positive", at, phase.LR)
 		check(phase.Schedule == "" || phase.Schedule == Cosine || phase.Schedule == WSD, "%s.schedule: %q, must be %s or %s", at, phase.Schedule, Cosine, WSD)
 		check(phase.Floor >= 0 && phase.Floor <= 1, "%s.lr_floor: %v, must be 0 to 1", at, phase.Floor)
+		check(phase.Warmup >= 0, "%s.warmup: %d, must not be negative", at, phase.Warmup)
+		for _, n := range []struct {
+			key   string
+			value float64
+		}{{"bias_rate", phase.BiasRate}, {"noise", phase.Noise}, {"losses.balance", phase.Losses.Balance}, {"losses.z", phase.Losses.Z},
+			{"losses.aggregator", phase.Losses.Aggregator}, {"losses.domain", phase.Losses.Domain}} {
+			check(n.value >= 0, "%s.%s: %v, must not be negative", at, n.key, n.value)
+		}
 		faults = append(faults, p.checkSpecialists(phase, at)...)
+	}
+	return errors.Join(faults...)
+}
+
+// checkDomains returns the faults of a plan for data of some domains.
+func (p Plan) checkDomains(domains []string) error {
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(p.Weights)) {
+		if !slices.Contains(domains, name) {
+			faults = append(faults, fmt.Errorf("loss_weight: %q, must be one of the data's domains: %s", name, strings.Join(domains, ", ")))
+		}
 	}
 	return errors.Join(faults...)
 }
@@ -175,6 +210,14 @@ type leg struct {
 	encoder int    // of a branch; -1 otherwise
 	domain  string // of a branch
 	steps   int64
+}
+
+// name is that of the phase, and of a branch's domain.
+func (l leg) name() string {
+	if l.domain == "" {
+		return string(l.phase.Kind)
+	}
+	return string(l.phase.Kind) + " " + l.domain
 }
 
 // legs lists a plan's legs; a branch phase has one for each encoder with a domain in

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -23,18 +24,30 @@ const moments = "optimizer."
 // lowest is before the names of a specialist's tensors of when its loss was lowest.
 const lowest = "lowest."
 
-// save hands a checkpoint over to be written. l is the running leg's learner, nil
-// between legs; loss is that on held-out text, NaN if there is none.
-func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
+// save hands a checkpoint over to be written, behind the records. l is the running leg's
+// learner, nil between legs; held is the last look at held-out text, nil if there was none.
+func (t *Trainer) save(ctx context.Context, l *learner, held *judged) error {
 	if t.keep == nil {
 		return nil
 	}
-	t.state.Run = t.identity
+	defer func(began time.Time, stop func()) {
+		stop()
+		t.saving += time.Since(began)
+	}(time.Now(), t.profiler.Start("checkpoint"))
+	if t.Sync != nil {
+		if err := t.Sync(); err != nil {
+			return err
+		}
+	}
+	t.state.Run, t.state.Data = t.identity, t.data
 	meta, err := json.Marshal(t.state)
 	if err != nil {
 		return fmt.Errorf("save checkpoint: %w", err)
 	}
-	snapshot := ckpt.Snapshot{Step: t.state.Steps, Meta: meta, Loss: loss}
+	snapshot := ckpt.Snapshot{Step: t.state.Steps, Meta: meta, Loss: math.NaN()}
+	if held != nil {
+		snapshot.Loss, snapshot.Stage = held.Loss, held.Stage
+	}
 	params := t.params
 	if l != nil {
 		if params, err = l.params(); err != nil {
@@ -60,6 +73,16 @@ func (t *Trainer) save(ctx context.Context, l *learner, loss float64) error {
 	}
 	slices.SortFunc(snapshot.Tensors, func(a, b ckpt.Tensor) int { return strings.Compare(a.Name, b.Name) })
 	return t.keep(ctx, snapshot)
+}
+
+// reportSaving logs how long training, which began then, waited for checkpoints: for the
+// device to be read, for the records, and for the checkpoint before to be written.
+func (t *Trainer) reportSaving(began time.Time) {
+	if t.saving > 0 {
+		took := time.Since(began)
+		t.Logger.Info("training waited for checkpoints", "time", t.saving.Round(time.Millisecond), "of", took.Round(time.Millisecond),
+			"share", fmt.Sprintf("%.2f%%", 100*t.saving.Seconds()/took.Seconds()))
+	}
 }
 
 // stored is a tensor as a checkpoint holds it.
@@ -90,7 +113,17 @@ func (t *Trainer) restore() error {
 	if t.state.Run != t.identity {
 		return errors.New("the checkpoints are of another model or plan: go on with those that the run began with, or take another folder")
 	}
-	t.params, t.best = Params{}, Params{}
+	if differ := t.state.Data.difference(t.data, ""); differ != "" {
+		return fmt.Errorf("the data in %s %s; go on with the same data and settings, or start anew in another folder", t.Data, differ)
+	}
+	t.params = Params{}
+	t.unpack(&s)
+	return nil
+}
+
+// unpack takes a checkpoint's tensors up, those of the optimizer aside.
+func (t *Trainer) unpack(s *ckpt.Snapshot) {
+	t.best, t.resume = Params{}, s
 	for _, tensor := range s.Tensors {
 		p := Param{tensor.Shape, floats(tensor.Data)}
 		if name, ok := strings.CutPrefix(tensor.Name, lowest); ok {
@@ -99,8 +132,6 @@ func (t *Trainer) restore() error {
 			t.params[tensor.Name] = p
 		}
 	}
-	t.resume = &s
-	return nil
 }
 
 func floats(data []byte) []float32 {

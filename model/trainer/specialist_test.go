@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mamba-encoder-swarm/mes/internal/testkit"
+	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
 )
@@ -157,8 +158,13 @@ func TestPatience(t *testing.T) {
 	plan.Validate, plan.Held, plan.Log = 1, 16, 100
 	const steps = 30
 	plan.Phases = []Phase{{Kind: Branch, Tokens: steps * 4 * 16, LR: 0.5, Patience: 3}}
+	m, err := ckpt.Open(ckpt.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
 	var losses []float64
-	tr, err := New(Config{Backend: b, Model: model, Plan: plan, Data: prepared(t), Start: Init(model, 1), Record: func(r telemetry.Record) error {
+	tr, err := New(Config{Backend: b, Model: model, Plan: plan, Data: prepared(t), Start: Init(model, 1), Checkpoints: m, Record: func(r telemetry.Record) error {
 		losses = append(losses, r.Extra["valid_loss"].(float64))
 		return nil
 	}})
@@ -175,8 +181,11 @@ func TestPatience(t *testing.T) {
 	}
 	plan.Phases[0].Tokens, plan.Phases[0].LR, plan.Phases[0].Patience = 4*16, 1e-30, 0
 	want := slices.Min(losses)
+	if saved, err := m.Last(); err != nil || saved.Loss != want {
+		t.Errorf("the checkpoint of what was kept has a loss of %v, %v; the lowest was %v", saved.Loss, err, want)
+	}
 	losses = nil
-	tr.Config.Plan, tr.Config.Start = plan, best
+	tr.Config.Plan, tr.Config.Start, tr.Config.Checkpoints = plan, best, nil
 	if tr, err = New(tr.Config); err != nil {
 		t.Fatal(err)
 	}

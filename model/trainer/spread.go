@@ -100,11 +100,7 @@ func (t *Trainer) spread(ctx context.Context, n int) error {
 
 // publish stores what the jobs need and puts them into the queue.
 func (s *spreading) publish(ctx context.Context) error {
-	spec := branchSpec{Format: branchFormat, Run: s.identity, Plan: s.Plan, Model: s.Spread.Model, Domains: s.domains}
-	var err error
-	if spec.Data, err = identify(s.Data); err != nil {
-		return err
-	}
+	spec := branchSpec{Format: branchFormat, Run: s.identity, Plan: s.Plan, Model: s.Spread.Model, Domains: s.domains, Data: s.data}
 	tensors := storedAll(s.params)
 	for _, tensor := range tensors { // the run's name follows from its objects', which are put there next
 		spec.Seed = append(spec.Seed, storedTensor{tensor.Name, tensor.Shape, queue.NameOf(seedScope, tensor.Data)})

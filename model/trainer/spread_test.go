@@ -280,38 +280,49 @@ func TestBranchFails(t *testing.T) {
 	}
 }
 
+// changed is a copy of a data folder whose data.json is another.
+func changed(t *testing.T, folder string, edit func(map[string]any)) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(dir, os.DirFS(folder)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "data.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	edit(m)
+	if text, err = json.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func otherVocabulary(m map[string]any) {
+	m["tokenizer"].(map[string]any)["sha256"] = strings.Repeat("0", 64)
+}
+
+// otherText changes the first shard of birds in a split: 0 is train, 1 is valid.
+func otherText(split int) func(map[string]any) {
+	return func(m map[string]any) {
+		part := m["splits"].([]any)[split].(map[string]any)["domains"].([]any)[0].(map[string]any)
+		part["shards"].([]any)[0].(map[string]any)["sha256"] = strings.Repeat("0", 64)
+	}
+}
+
 // TestOtherData: a worker with other data refuses, says what differs, and its job is not
 // counted as tried.
 func TestOtherData(t *testing.T) {
 	b := testkit.Backend(t, "go")
 	folder := prepared(t)
-	change := func(name string, edit func(map[string]any)) string {
-		dir := filepath.Join(t.TempDir(), name)
-		if err := os.CopyFS(dir, os.DirFS(folder)); err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, "data.json")
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var m map[string]any
-		if err := json.Unmarshal(text, &m); err != nil {
-			t.Fatal(err)
-		}
-		edit(m)
-		if text, err = json.Marshal(m); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, text, 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return dir
-	}
-	part := func(m map[string]any) map[string]any {
-		return m["splits"].([]any)[0].(map[string]any)["domains"].([]any)[0].(map[string]any)
-	}
-	zeros := strings.Repeat("0", 64)
 	server, boss := open(t)
 	result := make(chan error, 1)
 	go func() {
@@ -319,8 +330,8 @@ func TestOtherData(t *testing.T) {
 		result <- err
 	}()
 	for want, dir := range map[string]string{
-		"have the vocabulary":            change("vocabulary", func(m map[string]any) { m["tokenizer"].(map[string]any)["sha256"] = zeros }),
-		"have other text in train/birds": change("text", func(m map[string]any) { part(m)["shards"].([]any)[0].(map[string]any)["sha256"] = zeros }),
+		"have the vocabulary":            changed(t, folder, otherVocabulary),
+		"have other text in train/birds": changed(t, folder, otherText(0)),
 	} {
 		for range 3 { // more often than a job may fail
 			err := <-work(t.Context(), WorkerConfig{Backend: b, Queue: connect(t, server, "w1", nil), Data: dir})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -30,6 +29,7 @@ type Config struct {
 	Checkpoints *ckpt.Manager                // nil keeps none
 	Spread      *Spread                      // hands branches to workers; nil trains them here
 	Record      func(telemetry.Record) error // told how it goes; nil is allowed
+	Sync        func() error                 // puts the records on the disk, called before each checkpoint; nil is allowed
 	Logger      *slog.Logger                 // nil discards
 }
 
@@ -46,8 +46,9 @@ type Trainer struct {
 	domains  []string          // of the data
 	groups   map[string]string // of domains that are in one
 	legs     []leg
-	identity string // of plan and model
-	params   Params // the model as of the last leg's end, or its plain base until the swarm is made
+	identity string       // of plan and model
+	data     dataIdentity // none on a worker, whose job has it
+	params   Params       // the model as of the last leg's end, or its plain base until the swarm is made
 	state    state
 	resume   *ckpt.Snapshot                             // taken up by the first leg
 	learner  *learner                                   // of the last leg
@@ -56,13 +57,16 @@ type Trainer struct {
 	held     *[]heldRow                                 // of all domains, once they were read
 	keep     func(context.Context, ckpt.Snapshot) error // takes checkpoints; nil keeps none
 
-	began  time.Time
-	tokens int64 // at the last record
+	began    time.Time
+	tokens   int64 // at the last record
+	profiler telemetry.Profiler
+	saving   time.Duration // that training waited for checkpoints
 }
 
 // state is what a checkpoint says beside tensors.
 type state struct {
 	Run      string        `json:"run"`
+	Data     dataIdentity  `json:"data,omitzero"`
 	Leg      int           `json:"leg"`  // place in the plan's legs
 	Step     int64         `json:"step"` // done in this leg
 	Steps    int64         `json:"steps_in_all"`
@@ -72,7 +76,16 @@ type state struct {
 	Count    float64       `json:"count"` // steps that the optimizer made
 	Position data.Position `json:"position"`
 
-	Watched map[string]watched `json:"watched,omitempty"` // in this leg, by domain
+	Since   tally              `json:"since_record,omitzero"`
+	Due     string             `json:"due,omitempty"`      // record of the last step, which waits for a look at held-out text; as in metrics.jsonl
+	Held    *judged            `json:"held_out,omitempty"` // of the last look in this leg; nil is none
+	Watched map[string]watched `json:"watched,omitempty"`  // in this leg, by domain
+}
+
+// judged is how good weights are on held-out text.
+type judged struct {
+	Stage string  `json:"stage"` // leg whose texts they were
+	Loss  float64 `json:"loss"`
 }
 
 // New prepares a run; where the checkpoints hold one of the same plan and model, it
@@ -103,10 +116,13 @@ func New(c Config) (*Trainer, error) {
 	if have, need := c.Model.Base.VocabSize, manifest.Tokenizer.VocabSize; need > have {
 		return nil, fmt.Errorf("the data's tokenizer has %d ids, the model's vocabulary %d: prepare the data with the model's tokenizer", need, have)
 	}
-	t := &Trainer{Config: c, groups: map[string]string{}}
+	t := &Trainer{Config: c, groups: map[string]string{}, data: identityOf(manifest)}
 	for _, d := range manifest.Domains {
 		t.domains = append(t.domains, d.Name)
 		t.groups[d.Name] = d.Group
+	}
+	if err := c.Plan.checkDomains(t.domains); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
 	}
 	_, held := manifest.Split(data.Valid)
 	if !held && slices.ContainsFunc(c.Plan.Phases, func(p Phase) bool { return p.Patience > 0 }) {
@@ -134,6 +150,7 @@ func (t *Trainer) Step() int64 { return t.state.Steps }
 func (t *Trainer) Run(ctx context.Context) (Params, error) {
 	defer t.release()
 	t.began, t.tokens = time.Now(), t.state.Tokens
+	defer t.reportSaving(t.began)
 	for t.state.Leg < len(t.legs) {
 		if n := t.branches(); t.Spread != nil && n > 0 {
 			if err := t.spread(ctx, n); err != nil {
@@ -158,9 +175,13 @@ func (t *Trainer) Run(ctx context.Context) (Params, error) {
 
 // pass saves what is there behind some legs.
 func (t *Trainer) pass(ctx context.Context, legs int) error {
+	held := t.state.Held
+	if w, ok := t.state.Watched[t.legs[t.state.Leg].domain]; ok && held != nil { // whose best weights stay
+		held.Loss = w.Best
+	}
 	t.state.Leg, t.state.Step, t.state.Count, t.state.Position = t.state.Leg+legs, 0, 0, data.Position{}
-	t.state.Watched, t.best = nil, nil
-	return t.save(context.WithoutCancel(ctx), nil, math.NaN())
+	t.state.Held, t.state.Watched, t.best = nil, nil, nil
+	return t.save(context.WithoutCancel(ctx), nil, held)
 }
 
 // run does one leg, or the rest of it.
@@ -175,20 +196,22 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	}
 	defer func() { err = errors.Join(err, loader.Close()) }()
 	t.freeze(leg, l)
-	for t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) && !l.idle() {
-		if err := t.step(ctx, leg, l, loader); err != nil {
-			if ctx.Err() != nil {
-				return t.stop(ctx, l)
-			}
-			return t.failed(err)
-		}
+	err = t.look(ctx, leg, l) // that the run was stopped in
+	for err == nil && t.state.Step < leg.steps && !t.outOfPatience(leg, leg.domain) && !l.idle() {
+		err = t.step(ctx, leg, l, loader)
 	}
-	return t.end(leg, l)
+	switch {
+	case err == nil:
+		return t.end(leg, l)
+	case ctx.Err() != nil:
+		return t.stop(ctx, l)
+	}
+	return t.failed(err)
 }
 
 // stop saves a run whose ctx ended, and returns ctx's error.
 func (t *Trainer) stop(ctx context.Context, l *learner) error {
-	if err := t.save(context.WithoutCancel(ctx), l, math.NaN()); err != nil {
+	if err := t.save(context.WithoutCancel(ctx), l, t.state.Held); err != nil {
 		return err
 	}
 	if t.Checkpoints != nil {
@@ -216,12 +239,16 @@ func (t *Trainer) failed(err error) error {
 
 // step learns from the next texts.
 func (t *Trainer) step(ctx context.Context, leg leg, l *learner, loader *data.Loader) error {
+	stop := t.profiler.Start("data")
 	batches, err := t.batches(ctx, leg, loader)
+	stop()
 	if err != nil {
 		return err
 	}
 	lr := leg.phase.Schedule.rate(t.state.Step, leg.steps, leg.phase.Warmup, leg.phase.LR, leg.phase.Floor)
+	stop = t.profiler.Start("step") // which waits for the device: the losses are read
 	r, err := l.step(batches, lr)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -251,27 +278,22 @@ func (t *Trainer) after(ctx context.Context, leg leg, l *learner, loader *data.L
 			return err
 		}
 	}
+	t.state.Since.add(batches, r)
 	every := func(n int64) bool { return n > 0 && t.state.Step%n == 0 }
 	last := t.state.Step == leg.steps
-	var held heldOut
-	if every(t.Plan.Validate) || last {
-		var err error
-		if held, err = t.validate(ctx, leg, l); err != nil {
-			return err
+	var err error
+	switch {
+	case every(t.Plan.Validate) || last:
+		if t.state.Due, err = recordText([]telemetry.Record{t.measured(leg, l, r, lr)}); err == nil {
+			err = t.look(ctx, leg, l)
 		}
-		if err := t.watch(leg, l, held); err != nil {
-			return err
-		}
+	case every(t.Plan.Log):
+		err = t.tell(t.measured(leg, l, r, lr))
 	}
-	if every(t.Plan.Log) || held.rows > 0 {
-		if err := t.record(leg, l, batches, r, lr, held); err != nil {
-			return err
-		}
+	if err == nil && every(t.Plan.Save) && !last {
+		err = t.save(ctx, l, t.state.Held)
 	}
-	if every(t.Plan.Save) && !last {
-		return t.save(ctx, l, held.mean())
-	}
-	return nil
+	return err
 }
 
 // loader opens the leg's data where the run stands.

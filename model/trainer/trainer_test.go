@@ -25,9 +25,15 @@ import (
 // prepared is a folder of data of three domains, made of words of their own.
 func prepared(t *testing.T) string {
 	t.Helper()
+	return preparedOf(t, map[string]int{"train": 40, "valid": 6})
+}
+
+// preparedOf is one with so many texts of each domain in some splits.
+func preparedOf(t *testing.T, splits map[string]int) string {
+	t.Helper()
 	dir := t.TempDir()
 	for i, name := range []string{"birds", "law", "stars"} {
-		for split, n := range map[string]int{"train": 40, "valid": 6} {
+		for split, n := range splits {
 			rng := rand.New(rand.NewPCG(uint64(n), uint64(i)))
 			var text strings.Builder
 			for range n {
@@ -202,6 +208,19 @@ func TestRefused(t *testing.T) {
 		"patience":         {func(c *Config) { c.Plan.Phases[1].Patience = 1 }, "phases[1].patience: needs validate_every"},
 		"patient seed":     {func(c *Config) { c.Plan.Phases[0].Patience = 1 }, "phases[0].patience: only phases branch and joint"},
 		"no data":          {func(c *Config) { c.Data = t.TempDir() }, "data.json"},
+		"unknown weight":   {func(c *Config) { c.Plan.Weights = map[string]float64{"law": 2, "poetry": 1} }, `loss_weight: "poetry", must be one of the data's domains: birds, law, stars`},
+		"weight":           {func(c *Config) { c.Plan.Weights = map[string]float64{"law": -2} }, `loss_weight: "law" has -2, must not be negative`},
+		"log":              {func(c *Config) { c.Plan.Log = -1 }, "log_every: -1, must not be negative"},
+		"validate":         {func(c *Config) { c.Plan.Validate = -1 }, "validate_every: -1, must"},
+		"rows":             {func(c *Config) { c.Plan.Held = -1 }, "validate_rows: -1, must"},
+		"save":             {func(c *Config) { c.Plan.Save = -1 }, "checkpoint_every: -1, must"},
+		"less than a run":  {func(c *Config) { c.Plan.Accumulate = -1 }, "accumulate: -1, must"},
+		"warm-up":          {func(c *Config) { c.Plan.Phases[2].Warmup = -5 }, "phases[2].warmup: -5, must not be negative"},
+		"bias":             {func(c *Config) { c.Plan.Phases[3].BiasRate = -1 }, "phases[3].bias_rate: -1, must"},
+		"noise":            {func(c *Config) { c.Plan.Phases[1].Noise = -1 }, "phases[1].noise: -1, must"},
+		"loss":             {func(c *Config) { c.Plan.Phases[3].Losses.Z = -1 }, "phases[3].losses.z: -1, must"},
+		"optimizer":        {func(c *Config) { c.Plan.Optimizer = AdamW{Clip: 1} }, "optimizer.epsilon: 0, must be positive"},
+		"no mean":          {func(c *Config) { c.Plan.Optimizer = AdamW{Beta2: 1, Epsilon: 1} }, "optimizer.beta2: 1, must be from 0 to less than 1"},
 	} {
 		c := Config{Backend: b, Model: trained(), Plan: phases(), Data: folder}
 		tt.edit(&c)

@@ -2,10 +2,11 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -29,6 +30,52 @@ func (h heldOut) mean() float64 {
 		return math.NaN()
 	}
 	return h.sum / float64(h.rows)
+}
+
+// look validates after a step whose record is due, and tells the record. When ctx ends
+// meanwhile the look is still to be taken.
+func (t *Trainer) look(ctx context.Context, leg leg, l *learner) error {
+	if t.state.Due == "" {
+		return nil
+	}
+	records, err := telemetry.ReadRecords(strings.NewReader(t.state.Due))
+	if err == nil && len(records) != 1 {
+		err = fmt.Errorf("%d records instead of one", len(records))
+	}
+	if err != nil {
+		return fmt.Errorf("the record of step %d that is due: %w", t.state.Steps, err)
+	}
+	stop := t.profiler.Start("validation")
+	held, err := t.validate(ctx, leg, l)
+	if err == nil {
+		err = t.watch(leg, l, held)
+	}
+	stop()
+	if err != nil {
+		return err
+	}
+	if loss := held.mean(); loss-loss == 0 {
+		t.state.Held = &judged{fmt.Sprintf("%d %s", leg.place, leg.name()), loss}
+	}
+	records[0].Extra = held.extra()
+	t.state.Due = ""
+	return t.tell(records[0])
+}
+
+// extra is what a record says of a look.
+func (h heldOut) extra() map[string]any {
+	if h.rows == 0 {
+		return nil
+	}
+	extra := map[string]any{"valid_loss": h.mean()}
+	for name, d := range h.byDomain {
+		extra["valid_loss/"+name] = d[0] / d[1]
+	}
+	if h.judged > 0 {
+		extra["valid_router_agreement"] = h.hits / h.judged
+		extra["valid_dropped"] = h.dropped
+	}
+	return extra
 }
 
 // validate scores the held-out rows of the leg's domains; data without any are none.
@@ -115,78 +162,6 @@ func (t *Trainer) readHeld() ([]heldRow, error) {
 		rows = append(rows, heldRow{slices.Clone(row.IDs), manifest.Domains[row.Domain].Name})
 	}
 	return rows, nil
-}
-
-// record tells how the run goes.
-func (t *Trainer) record(leg leg, l *learner, batches []rowsOfBatch, r result, lr float64, held heldOut) error {
-	now := time.Now()
-	rec := telemetry.Record{
-		Step: t.state.Steps, Steps: t.allSteps(), Phase: string(leg.phase.Kind), Tokens: t.state.Tokens,
-		Loss: r.stats[statLoss], LR: lr, GradNorm: r.norm, MemoryBytes: telemetry.ResidentBytes(),
-		TokensPerSecond: float64(t.state.Tokens-t.tokens) / now.Sub(t.began).Seconds(),
-		Losses:          map[string]float64{"cross_entropy": r.stats[statCE]},
-		DomainLoss:      byDomain(batches, r.rows), Extra: map[string]any{},
-	}
-	t.began, t.tokens = now, t.state.Tokens
-	if leg.domain != "" {
-		rec.Phase += " " + leg.domain
-	}
-	if !l.Model.Plain() {
-		rec.Losses["balance"], rec.Losses["z"] = r.stats[statBalance], r.stats[statZ]
-		rec.Losses["aggregator"], rec.Losses["domain"] = r.stats[statAggregator], r.stats[statDomain]
-		var total float64
-		for _, n := range r.load {
-			total += n
-		}
-		for _, n := range r.load {
-			rec.EncoderUse = append(rec.EncoderUse, n/max(1, total))
-		}
-		share := func(a, b float64) *float64 {
-			if b == 0 {
-				return nil
-			}
-			v := a / b
-			return &v
-		}
-		rec.RouterAgreement = share(r.stats[statHits], r.stats[statJudged])
-		rec.Dropped = share(r.stats[statDropped], total)
-	}
-	if held.rows > 0 {
-		rec.Extra["valid_loss"] = held.mean()
-		for name, d := range held.byDomain {
-			rec.Extra["valid_loss/"+name] = d[0] / d[1]
-		}
-		if held.judged > 0 {
-			rec.Extra["valid_router_agreement"] = held.hits / held.judged
-			rec.Extra["valid_dropped"] = held.dropped
-		}
-	}
-	return t.Record(rec)
-}
-
-// allSteps is how many steps the whole run has.
-func (t *Trainer) allSteps() int64 {
-	var n int64
-	for _, leg := range t.legs {
-		n += leg.steps
-	}
-	return n
-}
-
-// byDomain is the mean cross-entropy of the texts of each domain.
-func byDomain(batches []rowsOfBatch, rows []float64) map[string]float64 {
-	sum, n := map[string]float64{}, map[string]float64{}
-	i := 0
-	for _, b := range batches {
-		for _, domain := range b.domain {
-			sum[domain], n[domain] = sum[domain]+rows[i], n[domain]+1
-			i++
-		}
-	}
-	for domain := range sum {
-		sum[domain] /= n[domain]
-	}
-	return sum
 }
 
 // put brings a batch to the device.

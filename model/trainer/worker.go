@@ -158,8 +158,8 @@ func (b *branch) open(ctx context.Context) (err error) {
 	for _, spec := range t.Model.EncoderTensors(b.leg.encoder) {
 		b.own[spec.Name] = true
 	}
-	if err := b.need.differs(b.have, b.Data, b.leg.domain); err != nil {
-		return err
+	if differ := b.need.difference(b.have, b.leg.domain); differ != "" {
+		return fmt.Errorf("the data in %s %s; %w", b.Data, differ, errOtherData)
 	}
 	t.keep = b.keep
 	t.Record = func(r telemetry.Record) error {
@@ -169,12 +169,13 @@ func (b *branch) open(ctx context.Context) (err error) {
 		}
 		return nil
 	}
-	t.resume, t.state = nil, state{Run: t.identity, Leg: b.index}
+	t.resume, t.best, t.state = nil, nil, state{Run: t.identity, Leg: b.index}
 	for _, leg := range t.legs[:b.index] {
 		t.state.Steps += leg.steps
 	}
 	t.state.Tokens = t.state.Steps * t.stepTokens()
 	t.began, t.tokens = time.Now(), t.state.Tokens
+	t.profiler.Take() // what is of another branch
 	if err := b.fetchSeed(ctx); err != nil {
 		return err
 	}
@@ -257,13 +258,8 @@ func (b *branch) resume(ctx context.Context) error {
 	if b.records, err = saved.records(); err != nil {
 		return err
 	}
-	t := b.trainer
-	t.state, t.resume = saved.State, snapshot
-	for _, tensor := range snapshot.Tensors {
-		if !strings.HasPrefix(tensor.Name, moments) {
-			t.params[tensor.Name] = Param{tensor.Shape, floats(tensor.Data)}
-		}
-	}
+	b.trainer.state = saved.State
+	b.trainer.unpack(snapshot)
 	for _, tensor := range saved.Tensors {
 		b.objects = append(b.objects, tensor.Object)
 	}
@@ -326,7 +322,9 @@ func (b *branch) push(ctx context.Context, s ckpt.Snapshot, records []telemetry.
 	if err := json.Unmarshal(s.Meta, &at); err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", s.Step, err)
 	}
-	own := slices.DeleteFunc(s.Tensors, func(t ckpt.Tensor) bool { return !b.own[t.Name] && !strings.HasPrefix(t.Name, moments) })
+	own := slices.DeleteFunc(s.Tensors, func(t ckpt.Tensor) bool {
+		return !b.own[t.Name] && !strings.HasPrefix(t.Name, moments) && !strings.HasPrefix(t.Name, lowest)
+	})
 	object, parts, err := b.store(ctx, at, own, records)
 	if err != nil {
 		return err
