@@ -21,6 +21,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/data"
 	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
@@ -42,7 +43,7 @@ MES_NATS_TOKEN. The result is the same.
 
 Example:
   mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
-  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny
+  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -o runs/tiny
   mes train -init runs/tiny/model -add-domain law -data data -o runs/law
 
 -add-domain gives the swarm -init one more encoder and router row, for the texts in a folder
@@ -57,10 +58,10 @@ by default it follows from how much text there is, and a step has 8 texts or, wh
 		fs.StringVar(&t.plan, "plan", "", "JSON `file` with the phases; needed")
 		fs.StringVar(&t.data, "data", "", "`folder` that mes data prepare wrote; needed")
 		fs.StringVar(&t.out, "o", "", "`folder` of the run; needed")
-		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
+		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer, that of -data, and licences go with the model; empty is the copy in -data, without licences")
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
 		fs.StringVar(&t.add, "add-domain", "", "`folder` of texts, or of prepared data, of a domain to add to the swarm -init")
-		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's")
+		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's name. Prepared data has one")
 		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run on this machine, such as 127.0.0.1:7861 or :7861")
 		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
@@ -84,10 +85,19 @@ type training struct {
 
 func (t *training) run(ctx context.Context, args []string) error {
 	err := t.command(ctx, args)
-	if ctx.Err() != nil && t.log != nil {
+	if t.log != nil && stopped(ctx, err) {
 		t.log.Info("stopped and saved; the same command goes on from here")
 	}
 	return err
+}
+
+// also adds what failed when a run was put away to the run's own error. It stands alone
+// where that is only that ctx ended.
+func also(ctx context.Context, err, after error) error {
+	if after != nil && stopped(ctx, err) {
+		return after
+	}
+	return errors.Join(err, after)
 }
 
 func (t *training) command(ctx context.Context, args []string) error {
@@ -99,6 +109,9 @@ func (t *training) command(ctx context.Context, args []string) error {
 			return usageError("-add-domain trains one encoder: leave -workers, -nats and -nats-listen out")
 		}
 		return t.runAdd(ctx)
+	}
+	if t.domain != "" {
+		return usageError("-domain names the domain of -add-domain, which is not there")
 	}
 	if len(args) > 0 || t.config == "" || t.plan == "" || t.data == "" || t.out == "" {
 		return usageError("train needs -config, -plan, -data and -o; `mes help train` shows an example")
@@ -120,6 +133,12 @@ func (t *training) command(ctx context.Context, args []string) error {
 	model := filepath.Join(t.out, "model")
 	if _, err := os.Stat(model); err == nil {
 		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
+	}
+	if t.tokenizer == "" {
+		t.tokenizer = filepath.Join(t.data, data.TokenizerDir)
+	}
+	if err := checkTokenizer("-tokenizer "+t.tokenizer, t.tokenizer, t.data); err != nil {
+		return err
 	}
 	start, err := t.start(ctx, c)
 	if err != nil {
@@ -152,7 +171,7 @@ func (t *training) train(ctx context.Context, run trainer.Config, c *config.Conf
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
+	defer func() { err = also(ctx, err, run.Checkpoints.Close()) }()
 	t.log = run.Logger
 	t.log.Info("training", "backend", t.spread.backend, "devices", max(1, run.Devices), "run", t.out)
 	return t.spread.train(ctx, t, run, c)
@@ -228,6 +247,9 @@ func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params,
 		return nil, err
 	}
 	defer p.Close()
+	if err := checkVocabulary("-init "+t.init, p, t.data); err != nil {
+		return nil, err
+	}
 	whole := c.Swarm
 	if p.Config.Swarm.Plain() {
 		whole = c.Swarm.Dense()
@@ -273,7 +295,7 @@ func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Con
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, recorder.Close()) }()
+	defer func() { err = also(ctx, err, recorder.Close()) }()
 	if t.http != "" {
 		stop, err := t.live(run.Logger, recorder)
 		if err != nil {

@@ -97,7 +97,7 @@ func TestTrainSwarm(t *testing.T) {
 		"seq_len": 64, "validate_rows": 16, "phases": []any{phase("seed"), joint},
 	})
 	must(t, "data", "prepare", "-tokenizer", at("tok"), "-o", at("data"), at("texts"))
-	must(t, "train", "-backend", "go", "-config", at("config.json"), "-plan", at("plan.json"), "-data", at("data"), "-tokenizer", at("tok"), "-o", at("run"))
+	must(t, "train", "-backend", "go", "-config", at("config.json"), "-plan", at("plan.json"), "-data", at("data"), "-o", at("run"))
 	records := recordsOf(t, at("run"))
 	first, last := records[0].Losses["cross_entropy"], records[len(records)-1].Losses["cross_entropy"]
 	if !(last < first/2) {
