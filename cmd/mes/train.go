@@ -34,8 +34,9 @@ var trainCommand = command{
 Trains the model that -config describes on prepared data, as -plan says: its phases are
 seed (a plain model), branch (a specialist for each domain), router and joint, each of
 which may stand alone. The folder -o gets copies of -config and -plan, checkpoints,
-metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
-the same command goes on from the last checkpoint.
+metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout.
+After Ctrl-C or a crash the same command goes on from the last checkpoint; ` + "`mes convert`" + `
+writes any checkpoint as a model.
 
 A branch phase may be handed to workers: -workers starts some on this machine, and
 ` + "`mes worker`" + ` joins them from others through -nats-listen or -nats, whose token is in
@@ -64,7 +65,9 @@ by default it follows from how much text there is, and a step has 8 texts or, wh
 		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's name. Prepared data has one")
 		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run on this machine, such as 127.0.0.1:7861 or :7861")
-		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
+		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep; 0 keeps all")
+		fs.Int64Var(&t.keepEvery, "keep-every", 0, "`steps`: keep also each checkpoint whose step is a multiple; 0 none")
+		fs.IntVar(&t.keepBest, "keep-best", 1, "keep also so many `checkpoints` of lowest loss on held-out text, of those that have one")
 		t.model.backendFlag(fs)
 		t.spread.register(fs)
 		return t.run
@@ -79,7 +82,8 @@ type training struct {
 	config, plan, data, out, tokenizer, init, http string
 	add, domain                                    string
 	devices                                        string
-	keep                                           int
+	keep, keepBest                                 int
+	keepEvery                                      int64
 	log                                            *slog.Logger // nil until there may be checkpoints
 }
 
@@ -103,6 +107,9 @@ func also(ctx context.Context, err, after error) error {
 func (t *training) command(ctx context.Context, args []string) error {
 	if err := t.checkHTTP(); err != nil {
 		return err
+	}
+	if t.keep < 0 || t.keepEvery < 0 || t.keepBest < 0 {
+		return usageError("-keep, -keep-every and -keep-best must not be negative")
 	}
 	if t.add != "" && len(args) == 0 {
 		if t.spread.on() {
@@ -153,9 +160,7 @@ func (t *training) command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.m.save(ctx, "save", model, hub.SaveOptions{Config: c, FilesFrom: t.tokenizer, Derived: true,
-		Origin: func(spec swarm.TensorSpec) hub.Origin { return hub.Origin{Source: params, Name: spec.Name} }})
-	if err != nil {
+	if _, err := t.m.save(ctx, "save", model, trainedModel(c, t.tokenizer, params)); err != nil {
 		return err
 	}
 	total, active := c.Swarm.Parameters()
@@ -163,11 +168,18 @@ func (t *training) command(ctx context.Context, args []string) error {
 	return nil
 }
 
+// trainedModel is how trained tensors are written, with the tokenizer and licences of a
+// folder.
+func trainedModel(c *config.Config, tokenizer string, params trainer.Params) hub.SaveOptions {
+	return hub.SaveOptions{Config: c, FilesFrom: tokenizer, Derived: true,
+		Origin: func(spec swarm.TensorSpec) hub.Origin { return hub.Origin{Source: params, Name: spec.Name} }}
+}
+
 // train runs the trainer with checkpoints in the run's folder, and with workers where the
 // flags ask for them. c is the model's configuration, nil for a part of a model.
 func (t *training) train(ctx context.Context, run trainer.Config, c *config.Config) (_ trainer.Params, err error) {
 	run.Logger = slog.New(slog.NewTextHandler(t.m.Stderr, nil))
-	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, Best: 1, Logger: run.Logger})
+	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, EveryStep: t.keepEvery, Best: t.keepBest, Logger: run.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -218,11 +230,12 @@ func (t *training) modelConfig() (*config.Config, error) {
 // What is in a run's folder beside the files of [telemetry] and the configuration.
 const (
 	runPlan        = "plan.json"
+	runTokenizer   = "tokenizer"
 	runCheckpoints = "checkpoints"
 )
 
-// keepFiles copies configuration and plan into the run's folder, so that whoever has
-// the folder can go on.
+// keepFiles copies configuration, plan and tokenizer into the run's folder, so that whoever
+// has the folder can go on.
 func (t *training) keepFiles(c *config.Config) error {
 	plan, err := os.ReadFile(t.plan)
 	if err != nil {
@@ -234,7 +247,7 @@ func (t *training) keepFiles(c *config.Config) error {
 	if err := c.Save(t.out); err != nil {
 		return fmt.Errorf("copy the configuration: %w", err)
 	}
-	return nil
+	return hub.CopyTokenizer(t.tokenizer, filepath.Join(t.out, runTokenizer))
 }
 
 // start reads the tensors of -init: those of the model, or of its plain base.
@@ -272,8 +285,8 @@ func (t *training) checkHTTP() error {
 	return nil
 }
 
-// follow runs the trainer with its records, progress and live page. It keeps c and the
-// plan in the run's folder, unless c is nil.
+// follow runs the trainer with its records, progress and live page. It keeps c, the
+// plan and the tokenizer in the run's folder, unless c is nil.
 func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Config) (_ trainer.Params, err error) {
 	progress := &telemetry.Progress{Writer: t.m.Stderr, Terminal: t.m.terminal()}
 	defer progress.Finish()
