@@ -20,15 +20,29 @@ var unquantisedSwarm = []string{`re:.*\.router\..*`, `re:.*\.aggregator\..*`}
 func Convert(p *Pretrained, precision swarm.Precision) (SaveOptions, error) {
 	cfg := *p.Config
 	cfg.Original = false
+	if precision == "" && cfg.DType == "" {
+		dtype, _, err := p.Info("backbone.embeddings.weight")
+		if err != nil {
+			return SaveOptions{}, err
+		}
+		cfg.DType = typeNames[dtype]
+	}
+	at, err := AtPrecision(&cfg, precision)
+	if err != nil {
+		return SaveOptions{}, err
+	}
+	return SaveOptions{
+		Config: at, Generation: p.Generation, FilesFrom: p.Dir, Precision: precision,
+		Origin: func(spec swarm.TensorSpec) Origin { return Origin{Source: p, Name: spec.Name} },
+	}, nil
+}
+
+// AtPrecision returns the configuration of a model whose weights [SavePretrained] writes at
+// a precision, or as they are if it is empty.
+func AtPrecision(c *config.Config, precision swarm.Precision) (*config.Config, error) {
+	cfg := *c
 	switch precision {
 	case "":
-		if cfg.DType == "" {
-			dtype, _, err := p.Info("backbone.embeddings.weight")
-			if err != nil {
-				return SaveOptions{}, err
-			}
-			cfg.DType = typeNames[dtype]
-		}
 	case swarm.Int8: // what is not int8 or bf16 needs f32
 		cfg.DType = typeNames[dtypes.Float32]
 		cfg.Quantization = config.NewQuantization(ignored(cfg.Swarm)...)
@@ -36,13 +50,7 @@ func Convert(p *Pretrained, precision swarm.Precision) (SaveOptions, error) {
 		cfg.DType = typeNames[precision.Stored("backbone.embeddings.weight")]
 		cfg.Quantization = nil
 	}
-	if err := cfg.Validate(); err != nil {
-		return SaveOptions{}, err
-	}
-	return SaveOptions{
-		Config: &cfg, Generation: p.Generation, FilesFrom: p.Dir, Precision: precision,
-		Origin: func(spec swarm.TensorSpec) Origin { return Origin{Source: p, Name: spec.Name} },
-	}, nil
+	return &cfg, cfg.Validate()
 }
 
 // Stored returns the precision that the weight matrices of a folder have by its

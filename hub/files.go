@@ -111,6 +111,22 @@ func (w *writer) copyFiles(about About) (About, error) {
 	return about, w.copyFile(CardFile, CardFile)
 }
 
+// CopyTokenizer copies a folder's tokenizer, licences, notices and card into another, which
+// is then [SaveOptions.FilesFrom] as the first is.
+func CopyTokenizer(from, to string) error {
+	names, err := noticeFiles(from)
+	if err != nil {
+		return err
+	}
+	w := &writer{SaveOptions: SaveOptions{FilesFrom: from}, dir: to}
+	for _, name := range append(append(names, tokenizerFiles...), CardFile) {
+		if err := w.copyFile(name, name); err != nil {
+			return fmt.Errorf("copy the tokenizer of %s: %w", from, err)
+		}
+	}
+	return nil
+}
+
 // originCard names a copy of the card of the model of origin.
 func originCard(taken []string) string {
 	for n := 1; ; n++ {

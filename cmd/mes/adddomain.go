@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,8 +50,8 @@ type added struct {
 
 // runAdd trains an encoder for the texts in a folder, and writes the swarm with it.
 func (t *training) runAdd(ctx context.Context) (err error) {
-	if t.init == "" || t.out == "" || t.config != "" {
-		return usageError("-add-domain needs -init SWARM and -o, and no -config; `mes help train` shows an example")
+	if t.init == "" || t.out == "" || t.config != "" || t.tokenizer != "" {
+		return usageError("-add-domain needs -init SWARM, whose configuration and tokenizer stay, and -o; `mes help train` shows an example")
 	}
 	model := filepath.Join(t.out, "model")
 	if _, err := os.Stat(model); err == nil {
@@ -63,6 +62,11 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.swarm.Close()) }()
+	if t.data != "" {
+		if err := checkVocabulary("-init "+t.init, a.swarm, t.data); err != nil {
+			return err
+		}
+	}
 	if err := a.prepare(ctx); err != nil {
 		return err
 	}
@@ -101,75 +105,6 @@ func (t *training) runAdd(ctx context.Context) (err error) {
 		return err
 	}
 	return a.report(ctx, b, model, x)
-}
-
-// prepare finds the new domain's data, or makes it of its texts.
-func (a *addDomain) prepare(ctx context.Context) error {
-	if a.domain == "" {
-		path, err := filepath.Abs(a.add)
-		if err != nil {
-			return err
-		}
-		a.domain = filepath.Base(path)
-	}
-	a.data = a.add
-	manifest, err := data.ReadManifest(a.data)
-	if err != nil && isPrepared(a.data) {
-		return err
-	}
-	if err != nil {
-		a.data = filepath.Join(a.out, "data")
-		if manifest, err = a.encode(ctx); err != nil {
-			return err
-		}
-	}
-	if len(manifest.Domains) != 1 {
-		return fmt.Errorf("%s has %d domains; prepare one, that which is new", a.data, len(manifest.Domains))
-	}
-	if a.training.domain == "" || a.data == a.add {
-		a.domain = manifest.Domains[0].Name
-	}
-	return nil
-}
-
-func isPrepared(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, data.ManifestFile))
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
-// encode prepares texts as `mes data prepare` does, all as of one domain, unless an
-// earlier run of this folder did.
-func (a *addDomain) encode(ctx context.Context) (*data.Manifest, error) {
-	if isPrepared(a.data) {
-		return data.ReadManifest(a.data)
-	}
-	bar := a.m.progress("prepare")
-	defer bar.finish()
-	return data.Prepare(ctx, data.PrepareConfig{
-		Out: a.data, Inputs: []string{a.add}, Tokenizer: a.swarm.Dir, MaxDocument: data.DefaultMaxDocument, Progress: bar.set,
-		Rules: data.Rules{Files: []data.Rule{{Glob: "**", Domain: a.domain}}, TextField: "text", IDField: "id", GroupField: "group",
-			SplitBy: data.ByFolder, ValidFraction: 0.05, DuplicateIDs: data.Keep, InvalidUTF8: data.Skip},
-	})
-}
-
-// texts reads texts of a split, about so many, evenly from each of its domains.
-func texts(dir, split string, most int) ([][]int32, error) {
-	manifest, err := data.ReadManifest(dir)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]int32
-	for _, s := range manifest.Stats() {
-		if s.Split != split || s.Domain == "" || s.Documents == 0 {
-			continue
-		}
-		some, err := data.Sample(dir, split, s.Domain, addLength, max(1, most/len(manifest.Domains)))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, some...)
-	}
-	return out, nil
 }
 
 // plan reads -plan, or makes one for so much text and so many devices.

@@ -7,15 +7,19 @@ import (
 	"strings"
 
 	"github.com/mamba-encoder-swarm/mes/hub"
+	"github.com/mamba-encoder-swarm/mes/model/config"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
 
 var convertCommand = command{
-	name: "convert", args: "MODEL", summary: "write a model anew: HuggingFace's layout, another precision",
+	name: "convert", args: "MODEL|RUN", summary: "write a model anew: HuggingFace's layout, another precision",
 	help: `
 Writes MODEL, a folder in HuggingFace's layout or that of state-spaces/mamba, with
 safetensors or PyTorch weights (pytorch_model.bin, which is read without running
 anything in it), as a folder in HuggingFace's layout that transformers loads.
+
+RUN, the folder of a training run (mes train -o), stands for the model in its newest
+checkpoint, or in that of -step.
 
 -dtype f32 and bf16 are the types of the weight matrices; int8 is the format
 int-quantized of compressed-tensors: in_proj and out_proj with one scale per row,
@@ -23,10 +27,12 @@ the other matrices in bf16. Everything else is f32. Without -dtype every tensor
 keeps its type.
 
 Example:
-  mes convert -dtype int8 -o mini-int8 weights/mamba2-mini`,
+  mes convert -dtype int8 -o mini-int8 weights/mamba2-mini
+  mes convert -step 2000 -o early runs/tiny`,
 	flags: func(fs *flag.FlagSet, m *Main) func(context.Context, []string) error {
 		c := &convert{m: m}
 		fs.StringVar(&c.dtype, "dtype", "", "`type` of the weight matrices: f32, bf16 or int8; empty keeps what is there")
+		fs.Int64Var(&c.step, "step", newestStep, "`step` of a training run's checkpoint; -1 is the newest")
 		fs.StringVar(&c.out, "o", "", "`folder` to write; needed")
 		return c.run
 	},
@@ -35,11 +41,12 @@ Example:
 type convert struct {
 	m          *Main
 	dtype, out string
+	step       int64
 }
 
 func (c *convert) run(ctx context.Context, args []string) error {
 	if len(args) != 1 || c.out == "" {
-		return usageError("convert needs one model folder and -o FOLDER; `mes help convert` shows an example")
+		return usageError("convert needs one folder of a model or run and -o FOLDER; `mes help convert` shows an example")
 	}
 	var precision swarm.Precision
 	if c.dtype != "" {
@@ -47,6 +54,12 @@ func (c *convert) run(ctx context.Context, args []string) error {
 		if precision, err = swarm.ParsePrecision(c.dtype); err != nil {
 			return usageError("-dtype: %v", err)
 		}
+	}
+	if isRun(args[0]) {
+		return c.checkpoint(ctx, args[0], precision)
+	}
+	if c.step != newestStep {
+		return usageError("-step %d: %s is not the folder of a training run, which has %s", c.step, args[0], runCheckpoints)
 	}
 	p, err := c.m.openCheckpoint(ctx, args[0])
 	if err != nil {
@@ -64,9 +77,14 @@ func (c *convert) run(ctx context.Context, args []string) error {
 	if surplus := p.Surplus(); len(surplus) > 0 {
 		fmt.Fprintf(c.m.Stderr, "mes: left out %d tensors that the model does not use: %s\n", len(surplus), few(surplus))
 	}
-	total, _ := o.Config.Swarm.Parameters()
-	fmt.Fprintf(c.m.Stdout, "%s: %s, %s parameters, %s\n", c.out, o.Config.ModelType, thousands(int64(total)), size(bytes))
+	c.wrote(o.Config, bytes)
 	return nil
+}
+
+// wrote prints what was written.
+func (c *convert) wrote(cfg *config.Config, bytes int64) {
+	total, _ := cfg.Swarm.Parameters()
+	fmt.Fprintf(c.m.Stdout, "%s: %s, %s parameters, %s\n", c.out, cfg.ModelType, thousands(int64(total)), size(bytes))
 }
 
 // save writes a model folder with a progress bar and returns the bytes of its

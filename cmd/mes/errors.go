@@ -26,12 +26,17 @@ func (usage) Is(target error) bool { return target == errUsage }
 // usageError is an error that exits with code 2.
 func usageError(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
 
+// stopped tells whether an error says that ctx ended.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
+
 // exit prints an error as a sentence and returns the exit code that it has.
 func (m *Main) exit(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if stopped(ctx, err) {
 		fmt.Fprintln(m.Stderr, "mes: interrupted")
 		return exitInterrupted
 	}

@@ -326,22 +326,6 @@ func (e *evaluation) write(text, markdown []byte) error {
 	return err
 }
 
-// tokenizerSum is the digest of the file by which a tokenizer is known.
-func tokenizerSum(dir string) (string, error) {
-	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("read tokenizer: %w", err)
-		}
-		sum := sha256.Sum256(text)
-		return hex.EncodeToString(sum[:]), nil
-	}
-	return "", fmt.Errorf("%s has neither tokenizer.json nor tokenizer.model", dir)
-}
-
 // modelSum is the digest of a model's configuration and of all weights files that are
 // here.
 func modelSum(dir string) (string, error) {

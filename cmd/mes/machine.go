@@ -16,28 +16,35 @@ import (
 	"github.com/mamba-encoder-swarm/mes/model/eval"
 )
 
-// commit is the commit that the program was built from, as the compiler noted it;
-// empty if it did not.
+// stamp is what `make build` sets to the commit, as git describe writes it.
+var stamp string
+
+// commit is the commit that the program was built from, empty where nobody noted it.
 func commit() string {
-	build, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
+	var settings []debug.BuildSetting
+	if build, ok := debug.ReadBuildInfo(); ok {
+		settings = build.Settings
 	}
-	var revision, modified string
-	for _, s := range build.Settings {
+	return commitOf(settings, stamp)
+}
+
+// commitOf takes what the compiler noted; in a worktree of git, for one, it notes nothing,
+// and the stamp counts.
+func commitOf(settings []debug.BuildSetting, stamp string) string {
+	revision, modified := strings.CutSuffix(stamp, "-dirty")
+	for _, s := range settings {
 		switch s.Key {
 		case "vcs.revision":
 			revision = s.Value
 		case "vcs.modified":
-			if s.Value == "true" {
-				modified = ", modified"
-			}
+			modified = s.Value == "true"
 		}
 	}
-	if revision == "" {
-		return ""
+	revision = revision[:min(12, len(revision))]
+	if modified {
+		revision += ", modified"
 	}
-	return revision[:min(12, len(revision))] + modified
+	return revision
 }
 
 // machine describes the processor, and the devices of the back end if these are others.

@@ -77,8 +77,8 @@ func (f *spreadFlags) train(ctx context.Context, t *training, run trainer.Config
 	}
 	run.Spread = &s.Spread
 	params, err := t.follow(s.ctx, c, run)
-	if cause := context.Cause(s.ctx); err != nil && cause != nil {
-		err = cause
+	if cause := context.Cause(s.ctx); err != nil && cause != nil && ctx.Err() == nil {
+		err = cause // a worker of this machine failed
 	}
 	s.close()
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/mamba-encoder-swarm/mes/internal/atomicfile"
 	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/config"
+	"github.com/mamba-encoder-swarm/mes/model/data"
 	"github.com/mamba-encoder-swarm/mes/model/queue"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 	"github.com/mamba-encoder-swarm/mes/model/telemetry"
@@ -33,8 +34,9 @@ var trainCommand = command{
 Trains the model that -config describes on prepared data, as -plan says: its phases are
 seed (a plain model), branch (a specialist for each domain), router and joint, each of
 which may stand alone. The folder -o gets copies of -config and -plan, checkpoints,
-metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout. After Ctrl-C or a crash
-the same command goes on from the last checkpoint.
+metrics.jsonl, files for TensorBoard and, at the end, the model in HuggingFace's layout.
+After Ctrl-C or a crash the same command goes on from the last checkpoint; ` + "`mes convert`" + `
+writes any checkpoint as a model.
 
 A branch phase may be handed to workers: -workers starts some on this machine, and
 ` + "`mes worker`" + ` joins them from others through -nats-listen or -nats, whose token is in
@@ -42,7 +44,7 @@ MES_NATS_TOKEN. The result is the same.
 
 Example:
   mes data prepare -tokenizer weights/mamba2-mini -o data corpus.tar.xz
-  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -tokenizer weights/mamba2-mini -o runs/tiny
+  mes train -config scripts/train/tiny/config.json -plan scripts/train/tiny/plan.json -data data -o runs/tiny
   mes train -init runs/tiny/model -add-domain law -data data -o runs/law
 
 -add-domain gives the swarm -init one more encoder and router row, for the texts in a folder
@@ -57,13 +59,15 @@ by default it follows from how much text there is, and a step has 8 texts or, wh
 		fs.StringVar(&t.plan, "plan", "", "JSON `file` with the phases; needed")
 		fs.StringVar(&t.data, "data", "", "`folder` that mes data prepare wrote; needed")
 		fs.StringVar(&t.out, "o", "", "`folder` of the run; needed")
-		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer and licences go with the model; empty writes none")
+		fs.StringVar(&t.tokenizer, "tokenizer", "", "`folder` whose tokenizer, that of -data, and licences go with the model; empty is the copy in -data, without licences")
 		fs.StringVar(&t.init, "init", "", "model to start from: a `folder` or name with the model itself or its plain base")
 		fs.StringVar(&t.add, "add-domain", "", "`folder` of texts, or of prepared data, of a domain to add to the swarm -init")
-		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's")
+		fs.StringVar(&t.domain, "domain", "", "`name` of the domain to add; empty is the folder's name. Prepared data has one")
 		fs.StringVar(&t.devices, "devices", "all", "`number` of the host's devices that share each batch, or all; of a CPU, which is one, so many are made")
 		fs.StringVar(&t.http, "http", "", "`address` of a live page of the run on this machine, such as 127.0.0.1:7861 or :7861")
-		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep")
+		fs.IntVar(&t.keep, "keep", 3, "newest `checkpoints` to keep; 0 keeps all")
+		fs.Int64Var(&t.keepEvery, "keep-every", 0, "`steps`: keep also each checkpoint whose step is a multiple; 0 none")
+		fs.IntVar(&t.keepBest, "keep-best", 1, "keep also so many `checkpoints` of lowest loss on held-out text, of those that have one")
 		t.model.backendFlag(fs)
 		t.spread.register(fs)
 		return t.run
@@ -78,27 +82,43 @@ type training struct {
 	config, plan, data, out, tokenizer, init, http string
 	add, domain                                    string
 	devices                                        string
-	keep                                           int
+	keep, keepBest                                 int
+	keepEvery                                      int64
 	log                                            *slog.Logger // nil until there may be checkpoints
 }
 
 func (t *training) run(ctx context.Context, args []string) error {
 	err := t.command(ctx, args)
-	if ctx.Err() != nil && t.log != nil {
+	if t.log != nil && stopped(ctx, err) {
 		t.log.Info("stopped and saved; the same command goes on from here")
 	}
 	return err
+}
+
+// also adds what failed when a run was put away to the run's own error. It stands alone
+// where that is only that ctx ended.
+func also(ctx context.Context, err, after error) error {
+	if after != nil && stopped(ctx, err) {
+		return after
+	}
+	return errors.Join(err, after)
 }
 
 func (t *training) command(ctx context.Context, args []string) error {
 	if err := t.checkHTTP(); err != nil {
 		return err
 	}
+	if t.keep < 0 || t.keepEvery < 0 || t.keepBest < 0 {
+		return usageError("-keep, -keep-every and -keep-best must not be negative")
+	}
 	if t.add != "" && len(args) == 0 {
 		if t.spread.on() {
 			return usageError("-add-domain trains one encoder: leave -workers, -nats and -nats-listen out")
 		}
 		return t.runAdd(ctx)
+	}
+	if t.domain != "" {
+		return usageError("-domain names the domain of -add-domain, which is not there")
 	}
 	if len(args) > 0 || t.config == "" || t.plan == "" || t.data == "" || t.out == "" {
 		return usageError("train needs -config, -plan, -data and -o; `mes help train` shows an example")
@@ -121,6 +141,12 @@ func (t *training) command(ctx context.Context, args []string) error {
 	if _, err := os.Stat(model); err == nil {
 		return fmt.Errorf("%s is there: this run is complete; take another -o", model)
 	}
+	if t.tokenizer == "" {
+		t.tokenizer = filepath.Join(t.data, data.TokenizerDir)
+	}
+	if err := checkTokenizer("-tokenizer "+t.tokenizer, t.tokenizer, t.data); err != nil {
+		return err
+	}
 	start, err := t.start(ctx, c)
 	if err != nil {
 		return err
@@ -134,9 +160,7 @@ func (t *training) command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.m.save(ctx, "save", model, hub.SaveOptions{Config: c, FilesFrom: t.tokenizer, Derived: true,
-		Origin: func(spec swarm.TensorSpec) hub.Origin { return hub.Origin{Source: params, Name: spec.Name} }})
-	if err != nil {
+	if _, err := t.m.save(ctx, "save", model, trainedModel(c, t.tokenizer, params)); err != nil {
 		return err
 	}
 	total, active := c.Swarm.Parameters()
@@ -144,15 +168,22 @@ func (t *training) command(ctx context.Context, args []string) error {
 	return nil
 }
 
+// trainedModel is how trained tensors are written, with the tokenizer and licences of a
+// folder.
+func trainedModel(c *config.Config, tokenizer string, params trainer.Params) hub.SaveOptions {
+	return hub.SaveOptions{Config: c, FilesFrom: tokenizer, Derived: true,
+		Origin: func(spec swarm.TensorSpec) hub.Origin { return hub.Origin{Source: params, Name: spec.Name} }}
+}
+
 // train runs the trainer with checkpoints in the run's folder, and with workers where the
 // flags ask for them. c is the model's configuration, nil for a part of a model.
 func (t *training) train(ctx context.Context, run trainer.Config, c *config.Config) (_ trainer.Params, err error) {
 	run.Logger = slog.New(slog.NewTextHandler(t.m.Stderr, nil))
-	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, Best: 1, Logger: run.Logger})
+	run.Checkpoints, err = ckpt.Open(ckpt.Config{Dir: filepath.Join(t.out, runCheckpoints), Keep: t.keep, EveryStep: t.keepEvery, Best: t.keepBest, Logger: run.Logger})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, run.Checkpoints.Close()) }()
+	defer func() { err = also(ctx, err, run.Checkpoints.Close()) }()
 	t.log = run.Logger
 	t.log.Info("training", "backend", t.spread.backend, "devices", max(1, run.Devices), "run", t.out)
 	return t.spread.train(ctx, t, run, c)
@@ -199,11 +230,12 @@ func (t *training) modelConfig() (*config.Config, error) {
 // What is in a run's folder beside the files of [telemetry] and the configuration.
 const (
 	runPlan        = "plan.json"
+	runTokenizer   = "tokenizer"
 	runCheckpoints = "checkpoints"
 )
 
-// keepFiles copies configuration and plan into the run's folder, so that whoever has
-// the folder can go on.
+// keepFiles copies configuration, plan and tokenizer into the run's folder, so that whoever
+// has the folder can go on.
 func (t *training) keepFiles(c *config.Config) error {
 	plan, err := os.ReadFile(t.plan)
 	if err != nil {
@@ -215,7 +247,7 @@ func (t *training) keepFiles(c *config.Config) error {
 	if err := c.Save(t.out); err != nil {
 		return fmt.Errorf("copy the configuration: %w", err)
 	}
-	return nil
+	return hub.CopyTokenizer(t.tokenizer, filepath.Join(t.out, runTokenizer))
 }
 
 // start reads the tensors of -init: those of the model, or of its plain base.
@@ -228,6 +260,9 @@ func (t *training) start(ctx context.Context, c *config.Config) (trainer.Params,
 		return nil, err
 	}
 	defer p.Close()
+	if err := checkVocabulary("-init "+t.init, p, t.data); err != nil {
+		return nil, err
+	}
 	whole := c.Swarm
 	if p.Config.Swarm.Plain() {
 		whole = c.Swarm.Dense()
@@ -250,8 +285,8 @@ func (t *training) checkHTTP() error {
 	return nil
 }
 
-// follow runs the trainer with its records, progress and live page. It keeps c and the
-// plan in the run's folder, unless c is nil.
+// follow runs the trainer with its records, progress and live page. It keeps c, the
+// plan and the tokenizer in the run's folder, unless c is nil.
 func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Config) (_ trainer.Params, err error) {
 	progress := &telemetry.Progress{Writer: t.m.Stderr, Terminal: t.m.terminal()}
 	defer progress.Finish()
@@ -274,7 +309,7 @@ func (t *training) follow(ctx context.Context, c *config.Config, run trainer.Con
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, recorder.Close()) }()
+	defer func() { err = also(ctx, err, recorder.Close()) }()
 	if t.http != "" {
 		stop, err := t.live(run.Logger, recorder)
 		if err != nil {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -97,7 +99,7 @@ func TestTrainSwarm(t *testing.T) {
 		"seq_len": 64, "validate_rows": 16, "phases": []any{phase("seed"), joint},
 	})
 	must(t, "data", "prepare", "-tokenizer", at("tok"), "-o", at("data"), at("texts"))
-	must(t, "train", "-backend", "go", "-config", at("config.json"), "-plan", at("plan.json"), "-data", at("data"), "-tokenizer", at("tok"), "-o", at("run"))
+	must(t, "train", "-backend", "go", "-config", at("config.json"), "-plan", at("plan.json"), "-data", at("data"), "-o", at("run"))
 	records := recordsOf(t, at("run"))
 	first, last := records[0].Losses["cross_entropy"], records[len(records)-1].Losses["cross_entropy"]
 	if !(last < first/2) {
@@ -119,6 +121,62 @@ func TestTrainSwarm(t *testing.T) {
 	if code := m.Run(t.Context(), []string{"train", "-init", at("more/model"), "-add-domain", at("numbers"), "-o", at("again")}); code == exitOK || !strings.Contains(stderr.String(), `an encoder for "numbers" already`) {
 		t.Errorf("the same domain again: exit code %d: %s", code, stderr)
 	}
+}
+
+// TestTrainKeeps: of the checkpoints those stay that -keep, -keep-every and -keep-best ask
+// for; which are best is read off the run's records.
+func TestTrainKeeps(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+	writeTexts(t, at("texts/train/birds"), "birds", 20)
+	writeTexts(t, at("texts/valid/birds"), "birds", 2)
+	if err := tiny(at("tok"), nil); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "data", "prepare", "-tokenizer", at("tok"), "-o", at("data"), at("texts"))
+	plan := `{"seq_len": 16, "batch": 2, "log_every": 1, "checkpoint_every": 2, "validate_every": 2, "validate_rows": 4,
+		"phases": [{"phase": "seed", "tokens": 640, "lr": 0.3}]}`
+	if err := os.WriteFile(at("plan.json"), []byte(plan), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "train", "-backend", "go", "-config", at("tok/config.json"), "-plan", at("plan.json"), "-data", at("data"), "-o", at("run"),
+		"-keep", "1", "-keep-every", "8", "-keep-best", "2")
+	text, err := os.ReadFile(at("run/metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := map[int64]float64{}
+	for line := range bytes.Lines(text) {
+		var r struct {
+			Step int64    `json:"step"`
+			Held *float64 `json:"valid_loss"`
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Held != nil && r.Step < 20 { // the last is saved without its loss
+			held[r.Step] = *r.Held
+		}
+	}
+	best := slices.SortedFunc(maps.Keys(held), func(a, b int64) int { return cmp.Compare(held[a], held[b]) })
+	want := []string{"16.json", "20.json", "8.json"}
+	for _, step := range best[:2] {
+		want = append(want, fmt.Sprint(step, ".json"))
+	}
+	slices.Sort(want)
+	want = slices.Compact(want)
+	var got []string
+	entries, err := os.ReadDir(at("run/checkpoints/steps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("checkpoints %q, want %q", got, want)
+	}
+	t.Logf("%q, held-out losses %v", got, held)
 }
 
 // checkAdded compares a swarm with the run that added a domain to it.

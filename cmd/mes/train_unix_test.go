@@ -110,7 +110,13 @@ type process struct {
 // start begins a run, or goes on with it.
 func (r *trainings) start(out string) *process {
 	r.t.Helper()
-	p := &process{Cmd: exec.Command(r.mes, r.args(out)...), done: make(chan error, 1)}
+	return r.begin(exec.Command(r.mes, r.args(out)...))
+}
+
+// begin starts a command.
+func (r *trainings) begin(cmd *exec.Cmd) *process {
+	r.t.Helper()
+	p := &process{Cmd: cmd, done: make(chan error, 1)}
 	p.Stderr = &p.messages
 	if err := p.Start(); err != nil {
 		r.t.Fatal(err)
@@ -291,7 +297,7 @@ func TestTrain(t *testing.T) {
 		test func(*trainings)
 	}{
 		{"killed", trainKilled}, {"interrupted", trainInterrupted}, {"two at once", trainTwo},
-		{"full disk", trainFullDisk}, {"other run", trainOtherRun},
+		{"full disk", trainFullDisk}, {"no room to save", trainStoppedFull}, {"other run", trainOtherRun},
 	} {
 		t.Run(sub.name, func(t *testing.T) {
 			own := *r
@@ -427,6 +433,21 @@ func trainFullDisk(r *trainings) {
 	}
 	r.do(r.args(r.run)...)
 	r.same(r.run)
+}
+
+// trainStoppedFull presses Ctrl-C where the disk has no room for the checkpoint: nothing is
+// said to be saved.
+func trainStoppedFull(r *trainings) {
+	long := strings.NewReplacer(`"log_every": 1, "checkpoint_every": 2`, `"log_every": 1000`, `"tokens": 768`, `"tokens": 7680000`)
+	r.write("long.json", long.Replace(trainPlan))
+	args := append(r.args(r.run), "-plan", r.path("long.json"))
+	p := r.begin(exec.Command("sh", append([]string{"-c", `ulimit -f 8; exec "$@"`, "sh", r.mes}, args...)...))
+	r.until("its records", func() bool { _, err := os.Stat(r.path(r.run + "/metrics.jsonl")); return len(p.done) > 0 || err == nil })
+	_ = p.Process.Signal(os.Interrupt)
+	err := <-p.done
+	if text := p.messages.String(); p.ProcessState.ExitCode() != exitFailed || strings.Contains(text, "stopped and saved") || !strings.Contains(text, "file too large") {
+		r.t.Errorf("Ctrl-C and a full disk: %v, %s", err, text)
+	}
 }
 
 // trainOtherRun goes on with other data, another configuration or another plan.

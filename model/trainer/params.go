@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 
+	"github.com/mamba-encoder-swarm/mes/model/ckpt"
 	"github.com/mamba-encoder-swarm/mes/model/mamba"
 	"github.com/mamba-encoder-swarm/mes/model/swarm"
 )
@@ -55,6 +57,18 @@ func Read(ctx context.Context, c swarm.Config, src swarm.Source) (Params, error)
 		p[spec.Name] = Param{spec.Shape, values}
 	}
 	return p, nil
+}
+
+// Checkpoint returns the tensors of the model in a run's checkpoint, without the memory of
+// the optimizer: those of the plain base before the swarm was made.
+func Checkpoint(s ckpt.Snapshot) Params {
+	p := Params{}
+	for _, t := range s.Tensors {
+		if !strings.HasPrefix(t.Name, moments) && !strings.HasPrefix(t.Name, lowest) {
+			p[t.Name] = Param{t.Shape, floats(t.Data)}
+		}
+	}
+	return p
 }
 
 // Info, Read and Release make Params a checkpoint.

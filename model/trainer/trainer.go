@@ -209,8 +209,14 @@ func (t *Trainer) run(ctx context.Context, leg leg) (err error) {
 	return t.failed(err)
 }
 
-// stop saves a run whose ctx ended, and returns ctx's error.
+// stop saves a run whose ctx ended, also where the save before failed, and returns ctx's
+// error.
 func (t *Trainer) stop(ctx context.Context, l *learner) error {
+	if t.Checkpoints != nil {
+		if err := t.Checkpoints.Wait(); err != nil {
+			t.Logger.Warn("a checkpoint was not written; the last one is tried all the same", "error", err)
+		}
+	}
 	if err := t.save(context.WithoutCancel(ctx), l, t.state.Held); err != nil {
 		return err
 	}
